@@ -1,0 +1,138 @@
+"""Logits to codes: temperature, top-k, top-p and guidance, with noise that depends on the seed alone.
+
+The noise of a take is drawn on the CPU from its own seed, one block of frames after the other, and added to the
+logits' order statistics (Gumbel-max). So codes depend neither on the batch a take is in nor on the device.
+Letters: B rows, V logits of a stream.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .errors import ConfigError, InputError
+
+_BLOCK = 64  # frames of noise drawn at a time; changing it changes what every seed sounds like
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamSampling:
+    """How one stream is sampled.
+
+    Attributes:
+        temperature: 0 takes the likeliest code always; 1 samples the model's own distribution.
+        top_k: sample among this many likeliest codes; 0 means all.
+        top_p: and among those, the fewest that hold this share of the probability.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 50
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature <= 10:
+            raise ConfigError(f"sampling: temperature {self.temperature} is outside 0 to 10")
+        if self.top_k < 0:
+            raise ConfigError(f"sampling: top_k {self.top_k} is negative; 0 means all codes")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"sampling: top_p {self.top_p} is outside (0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplingConfig:
+    """How both streams are sampled, and how hard they are held to the conditions (1.0 = no guidance)."""
+
+    speech: StreamSampling = field(default_factory=StreamSampling)
+    background: StreamSampling = field(default_factory=StreamSampling)
+    cfg_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.cfg_scale <= 20:
+            raise ConfigError(f"sampling: cfg_scale {self.cfg_scale} is outside 0 to 20; 1.0 is off")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seeds:
+    """One seed a stream; take b of a batch uses seed + b."""
+
+    speech: int = 0
+    background: int = 0
+
+
+class CodeSampler:
+    """Draws one code a row and stream from logits; streams are background, speech."""
+
+    def __init__(
+        self,
+        streams: Sequence[StreamSampling],
+        seeds: Sequence[Sequence[int]],
+        *,
+        num_logits: int,
+        device: torch.device,
+    ) -> None:
+        """Fix settings and seeds for a run.
+
+        Args:
+            streams: settings of each stream.
+            seeds: for each stream, one seed a row.
+            num_logits: V, codes and EOS.
+            device: where the logits are.
+        """
+        top_k = [1 if s.temperature == 0 else min(s.top_k or num_logits, num_logits) for s in streams]
+        self._num_candidates = max(top_k)
+        self._top_k = top_k
+        ranks = torch.arange(self._num_candidates)
+        self._excluded = torch.stack([ranks >= k for k in top_k]).to(device)  # (S, K)
+        self._temperature = torch.tensor([s.temperature or 1.0 for s in streams], device=device)[:, None]
+        self._top_p = torch.tensor([s.top_p for s in streams], device=device)[:, None]
+        self._uses_top_p = any(s.top_p < 1 for s in streams)
+        self._generators = [[torch.Generator().manual_seed(_seed(s)) for s in rows] for rows in seeds]
+        self._noise = torch.empty(0)
+        self._drawn = 0
+        self._device = device
+
+    def __call__(self, logits: Tensor, frame: int) -> Tensor:
+        """Codes of one frame.
+
+        Args:
+            logits: (B, S, V); forbidden codes hold -inf.
+            frame: index in the clip, ascending from call to call; noise belongs to frames, so a retake that
+                starts later hears the same noise.
+
+        Returns:
+            (B, S) int64.
+        """
+        while frame >= self._drawn:
+            self._draw()
+        noise = self._noise[frame % _BLOCK]
+        values, codes = logits.float().topk(self._num_candidates, dim=-1)  # (B, S, K), descending
+        values = (values / self._temperature).masked_fill(self._excluded, -torch.inf)
+        if self._uses_top_p:
+            probability = values.softmax(-1)
+            before = probability.cumsum(-1) - probability
+            values = values.masked_fill(before >= self._top_p, -torch.inf)
+        best = (values + noise).argmax(-1, keepdim=True)
+        return codes.gather(-1, best).squeeze(-1)
+
+    def _draw(self) -> None:
+        """Gumbel noise of the next block of frames, (frames, B, S, K)."""
+        num_rows = len(self._generators[0])
+        noise = torch.zeros(_BLOCK, num_rows, len(self._top_k), self._num_candidates)
+        for stream, (generators, k) in enumerate(zip(self._generators, self._top_k, strict=True)):
+            for row, generator in enumerate(generators):
+                uniform = torch.rand(_BLOCK, k, generator=generator, dtype=torch.float64)
+                noise[:, row, stream, :k] = -torch.log(-torch.log(uniform.clamp_(1e-12, 1 - 1e-12)))
+        self._noise = noise.to(self._device)
+        self._drawn += _BLOCK
+
+
+def guide(logits: Tensor, uncond: Tensor, cfg_scale: float) -> Tensor:
+    """Classifier-free guidance of logits; 1.0 is none."""
+    return uncond + cfg_scale * (logits - uncond)
+
+
+def _seed(seed: int) -> int:
+    if not isinstance(seed, int) or not 0 <= seed < 2**64:
+        raise InputError(f"seed: got {seed!r}, expected a whole number from 0 to 2**64 - 1")
+    return seed

@@ -1,0 +1,201 @@
+"""The values that travel between the parts: frozen, typed, with one legend of shape letters.
+
+B batch, N samples, C channels, F video frames, L text ids, T frames of a stream, D width, Z latent channels,
+V vocabulary, H W picture.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from .errors import InputError
+from .timing import FrameClock
+
+
+class Stream(str, Enum):
+    """The two things a soundtrack is made of."""
+
+    SPEECH = "speech"
+    BACKGROUND = "background"
+
+
+class Task(str, Enum):
+    """What is generated (paper, section 3.4)."""
+
+    JOINT = "joint"
+    BACKGROUND = "background"
+    SPEECH = "speech"
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """The streams this task writes."""
+        if self is Task.JOINT:
+            return (Stream.SPEECH, Stream.BACKGROUND)
+        return (Stream(self.value),)
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Sound and its rate.
+
+    Attributes:
+        waveform: (B, C, N) float32, nominally in [-1, 1].
+        sample_rate: Hz.
+    """
+
+    waveform: Tensor
+    sample_rate: int
+
+    def __post_init__(self) -> None:
+        if self.waveform.ndim != 3:
+            raise InputError(f"audio: got shape {tuple(self.waveform.shape)}, expected (batch, channels, samples)")
+        if self.sample_rate <= 0:
+            raise InputError(f"audio: got a sample rate of {self.sample_rate} Hz, expected a positive number")
+
+    @property
+    def num_samples(self) -> int:
+        """Samples per channel."""
+        return self.waveform.shape[-1]
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return self.num_samples / self.sample_rate
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFrames:
+    """The pictures of a video that the encoder looks at, already at its size.
+
+    Attributes:
+        pixels: (F, C, H, W) uint8 RGB.
+        times: presentation times in seconds from the start of the picture stream, float64 (F,), ascending.
+        duration: seconds of the whole clip.
+    """
+
+    pixels: Tensor
+    times: Tensor
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFeatures:
+    """What the video encoder saw.
+
+    Attributes:
+        features: (F, D) float32, L2-normalised rows.
+        times: seconds, float64 (F,), ascending.
+        duration: seconds of the whole clip.
+    """
+
+    features: Tensor
+    times: Tensor
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Who speaks: a speaker embedding of one particular model.
+
+    Attributes:
+        embedding: (D,) float32.
+        model_id: fingerprint of the model that computed it; voices of other models are refused.
+        name: what the artist calls it.
+    """
+
+    embedding: Tensor
+    model_id: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """What the language model writes: one code per frame and stream.
+
+    Attributes:
+        speech: (B, T) int64, or None where the task has no speech.
+        background: (B, T) int64, or None where the task has no background.
+        duration: seconds; decoded stems are cut to exactly this.
+        clock: the codec's frame clock.
+        codebook_size: V; codes are in [0, V).
+        lengths: frames of each row that are sound, where rows ended on their own; all T when None.
+    """
+
+    speech: Tensor | None
+    background: Tensor | None
+    duration: float
+    clock: FrameClock
+    codebook_size: int
+    lengths: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        shapes = {tuple(c.shape) for c in (self.speech, self.background) if c is not None}
+        if len(shapes) != 1 or len(next(iter(shapes))) != 2:
+            raise InputError(f"codes: got shapes {sorted(shapes)}, expected one (batch, frames) for each stream")
+        for codes in (self.speech, self.background):
+            if codes is not None and codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.codebook_size:
+                raise InputError(
+                    f"codes: got values from {int(codes.min())} to {int(codes.max())}, expected 0 to "
+                    f"{self.codebook_size - 1}; they come from another codec"
+                )
+
+    def stream(self, stream: Stream) -> Tensor | None:
+        """The codes of one stream (B, T), or None."""
+        return self.speech if stream is Stream.SPEECH else self.background
+
+    @property
+    def batch_size(self) -> int:
+        """B."""
+        return self._any.shape[0]
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return self._any.shape[1]
+
+    @property
+    def _any(self) -> Tensor:
+        codes = self.speech if self.speech is not None else self.background
+        assert codes is not None
+        return codes
+
+
+@dataclass(frozen=True, slots=True)
+class Soundtrack:
+    """Two stems of exactly equal length; a stream the task did not write is silence."""
+
+    speech: Audio
+    background: Audio
+
+    def __post_init__(self) -> None:
+        a, b = self.speech, self.background
+        if a.waveform.shape != b.waveform.shape or a.sample_rate != b.sample_rate:
+            raise InputError(
+                f"soundtrack: speech is {tuple(a.waveform.shape)} at {a.sample_rate} Hz, background "
+                f"{tuple(b.waveform.shape)} at {b.sample_rate} Hz; stems must be equal in shape and rate"
+            )
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+        return self.speech.sample_rate
+
+    @property
+    def num_samples(self) -> int:
+        """Samples per channel of each stem."""
+        return self.speech.num_samples
+
+    def sum(self) -> Audio:
+        """Both stems added, unlimited."""
+        return Audio(self.speech.waveform + self.background.waveform, self.sample_rate)
+
+
+def check_finite(audio: Audio, what: str) -> Audio:
+    """Refuse sound with NaN or infinite samples, or none at all."""
+    if audio.num_samples == 0:
+        raise InputError(f"{what}: got 0 samples, expected sound; is the file empty?")
+    if not torch.isfinite(audio.waveform).all():
+        raise InputError(f"{what}: got NaN or infinite samples, expected finite values in [-1, 1]; re-export the file")
+    return audio
