@@ -137,7 +137,7 @@ def load(
         path: a file written by `save`.
         components: which to load; all that the file has when None.
         device: where the tensors go.
-        dtype: of floating tensors, one for all or by component; as stored when None.
+        dtype: of floating parameters, one for all or by component, as stored when None; buffers are float32.
 
     Raises:
         CheckpointError: anything about the file does not fit.
@@ -153,9 +153,13 @@ def load(
         for component in wanted:
             to = dtype.get(component) if isinstance(dtype, Mapping) else dtype
             names = [name for name in header.shapes if name.split(".", 1)[0] == component]
-            state = {name.split(".", 1)[1]: _cast(file.get_tensor(name), to) for name in names}
-            with torch.device("meta"):
-                module: nn.Module = _classes(component)[1](header.configs[component])
+            module = build(component, header.configs[component])
+            # Buffers are statistics and codebooks: they stay as exact as the file has them.
+            exact = {name for name, _ in module.named_buffers()}
+            state = {}
+            for name in names:
+                own = name.split(".", 1)[1]
+                state[own] = _cast(file.get_tensor(name), torch.float32 if own in exact else to)
             modules[component] = fill(module, state, f"{path.name} ({component})")
     return Checkpoint(header=header, modules=modules)
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .flow import guide
 from .models.dualdub import STREAMS, Conditions, DualDub
 from .progress import Progress, silent
-from .sampling import CodeSampler, guide
+from .sampling import CodeSampler
 
 FREE = -1
 """In forced codes: this frame is sampled."""
@@ -105,7 +106,8 @@ def generate_codes(
     lengths = torch.full((num_rows,), num_frames, device=device)
     for frame in range(first, num_frames):
         if guided:
-            logits = guide(*logits.float().chunk(2), cfg_scale)
+            logits, empty = logits.float().chunk(2)
+            logits = guide(logits, empty, cfg_scale)
         if not until_eos:
             logits[..., model.config.eos] = -torch.inf
         else:

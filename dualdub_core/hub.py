@@ -84,9 +84,7 @@ def download(name: str, folder: Path | str) -> Path:
     if target.is_file():
         return target
     try:
-        got = hf_hub_download(
-            entry.repository, entry.filename, revision=entry.revision, local_dir=folder / ".download"
-        )
+        got = hf_hub_download(entry.repository, entry.filename, revision=entry.revision, local_dir=folder / ".download")
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).split("\n", maxsplit=1)[0]
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""Logits to codes: temperature, top-k, top-p and guidance, with noise that depends on the seed alone.
+"""Logits to codes: temperature, top-k and top-p, with noise that depends on the seed alone.
 
 The noise of a take is drawn on the CPU from its own seed, one block of frames after the other, and added to the
 logits' order statistics (Gumbel-max). So codes depend neither on the batch a take is in nor on the device.
@@ -125,11 +125,6 @@ class CodeSampler:
                 noise[:, row, stream, :k] = -torch.log(-torch.log(uniform.clamp_(1e-12, 1 - 1e-12)))
         self._noise = noise.to(self._device)
         self._drawn += _BLOCK
-
-
-def guide(logits: Tensor, uncond: Tensor, cfg_scale: float) -> Tensor:
-    """Classifier-free guidance of logits; 1.0 is none."""
-    return uncond + cfg_scale * (logits - uncond)
 
 
 def _seed(seed: int) -> int:

@@ -3,6 +3,7 @@
 Letters: N samples, T frames of a stream, F video frames.
 """
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -70,6 +71,35 @@ def nearest_frames(source: FrameClock, target: FrameClock, *, num_source: int, n
     """
     index = (target.centres(num_target) * source.frame_rate).floor().long()
     return index.clamp_(max=num_source - 1)
+
+
+def overlapping_frames(
+    source: FrameClock, target: FrameClock, *, num_source: int, num_target: int
+) -> tuple[Tensor, Tensor]:
+    """Source frames that each target frame overlaps, ascending, and the share of it that each covers.
+
+    Returns:
+        index (num_target, K) int64, within the source; weight (num_target, K) float64, 0 in unused slots.
+    """
+    source_span, target_span = _spans(source, target)
+    start = torch.arange(num_target)[:, None] * target_span
+    index = start // source_span + torch.arange(num_overlapping(source, target))
+    end_of_overlap = torch.minimum((index + 1) * source_span, start + target_span)
+    covered = (end_of_overlap - torch.maximum(index * source_span, start)).clamp(min=0)
+    weight = covered.double() / target_span * (index < num_source)
+    return index.clamp(max=num_source - 1), weight
+
+
+def num_overlapping(source: FrameClock, target: FrameClock) -> int:
+    """The most source frames that one target frame can overlap."""
+    source_span, target_span = _spans(source, target)
+    latest_start = source_span - math.gcd(source_span, target_span)  # within a source frame
+    return -(-(latest_start + target_span) // source_span)
+
+
+def _spans(source: FrameClock, target: FrameClock) -> tuple[int, int]:
+    """Lengths of one frame of each clock in a common unit, so that overlaps are exact."""
+    return source.hop_length * target.sample_rate, target.hop_length * source.sample_rate
 
 
 def nearest_times(times: Tensor, wanted: Tensor) -> Tensor:

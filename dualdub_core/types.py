@@ -135,7 +135,11 @@ class Codes:
         if len(shapes) != 1 or len(next(iter(shapes))) != 2:
             raise InputError(f"codes: got shapes {sorted(shapes)}, expected one (batch, frames) for each stream")
         for codes in (self.speech, self.background):
-            if codes is not None and codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.codebook_size:
+            if (
+                codes is not None
+                and codes.numel()
+                and not 0 <= int(codes.min()) <= int(codes.max()) < self.codebook_size
+            ):
                 raise InputError(
                     f"codes: got values from {int(codes.min())} to {int(codes.max())}, expected 0 to "
                     f"{self.codebook_size - 1}; they come from another codec"

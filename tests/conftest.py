@@ -7,9 +7,12 @@ import torch
 
 from dualdub_core.audio import MelConfig
 from dualdub_core.models.aligner import AlignerConfig
+from dualdub_core.models.dit import FlowDecoder, FlowDecoderConfig
 from dualdub_core.models.dualdub import DualDub, DualDubConfig
 from dualdub_core.models.llama import LlamaConfig
+from dualdub_core.models.oobleck import Oobleck, OobleckConfig
 from dualdub_core.models.speaker import SpeakerEncoderConfig
+from dualdub_core.models.wavtokenizer import WavTokenizer, WavTokenizerConfig
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +38,50 @@ def tiny_model(tiny_config: DualDubConfig) -> DualDub:
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=0.3)
     return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def tiny_codec(tiny_config: DualDubConfig) -> WavTokenizer:
+    """A codec at the real rate with the tiny model's codebook."""
+    config = replace(
+        WavTokenizerConfig.mini(),
+        n_filters=2,
+        dimension=8,
+        codebook_size=tiny_config.codebook_size,
+        backbone_width=32,
+        backbone_mlp_width=32,
+        num_backbone_layers=1,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return WavTokenizer(config).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def tiny_vae() -> Oobleck:
+    """A stereo VAE whose rate is unlike the codec's."""
+    config = replace(OobleckConfig.mini(), sample_rate=16_000, audio_channels=2, channels=4, latent_channels=3)
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        return Oobleck(config).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder(tiny_config: DualDubConfig, tiny_vae: Oobleck) -> FlowDecoder:
+    """A flow decoder between the tiny codec and the tiny VAE, not at its zero initialisation."""
+    config = FlowDecoderConfig(
+        codebook_size=tiny_config.codebook_size,
+        code_clock=tiny_config.clock,
+        latent_clock=tiny_vae.config.clock,
+        latent_channels=tiny_vae.config.latent_channels,
+        width=16,
+        num_layers=1,
+        num_heads=2,
+        mlp_ratio=2,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        decoder = FlowDecoder(config)
+        for parameter in decoder.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+    return decoder.eval().requires_grad_(False)

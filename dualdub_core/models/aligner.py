@@ -12,6 +12,7 @@ Letters: B batch, T frames at the codec's rate, D width; h heads, d their width.
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..errors import ConfigError
@@ -112,7 +113,7 @@ class CrossModalAligner(nn.Module):
         # A masked stream's branches vanish: its own, and the other's view of it.
         both = has_background * has_speech
         branches = torch.cat((both, both, has_background, has_speech), dim=-1)  # (B, 1, 4)
-        attended = torch.cat((between, to_video), dim=-1).unflatten(-1, (4, -1)) * branches[..., None]
+        attended = rearrange(torch.cat((between, to_video), dim=-1), "b t (n d) -> b t n d", n=4) * branches[..., None]
         fused: Tensor = 2 * (background + speech) + self.out(attended.flatten(-2))
         return fused
 

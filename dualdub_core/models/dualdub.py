@@ -61,9 +61,7 @@ class DualDubConfig:
             clock=FrameClock(sample_rate=24_000, hop_length=600),
             codebook_size=4096,
             video_width=512,
-            speaker=SpeakerEncoderConfig(
-                mel=MelConfig.paper(), width=512, num_layers=4, num_heads=8, out_width=2048
-            ),
+            speaker=SpeakerEncoderConfig(mel=MelConfig.paper(), width=512, num_layers=4, num_heads=8, out_width=2048),
             aligner=AlignerConfig(width=2048, num_heads=16),
             llama=LlamaConfig(width=2048, num_layers=24, num_heads=16, mlp_width=5504),
         )
@@ -154,7 +152,8 @@ class DualDub(nn.Module):
 
     def predict(self, hidden: Tensor) -> Tensor:
         """Both heads: hidden states (B, T, D) to logits (B, 2, T, V + 1)."""
-        return rearrange(self.heads(hidden), "b t (s v) -> b s t v", s=len(STREAMS))
+        logits: Tensor = rearrange(self.heads(hidden), "b t (s v) -> b s t v", s=len(STREAMS))
+        return logits
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,4 +124,5 @@ class LlamaBlock(nn.Module):
             k, v = cache.append(layer, k, v)
         x = x + self.out(attend(q, k, v, mask, is_causal=mask is None and q.shape[2] > 1))
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
-        return x + self.down(F.silu(gate) * up)
+        out: Tensor = x + self.down(F.silu(gate) * up)
+        return out

@@ -79,4 +79,5 @@ class SpeakerBlock(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         q, k, v = (split_heads(h, self.num_heads) for h in self.qkv(self.attention_norm(x)).chunk(3, dim=-1))
         x = x + self.out(attend(q, k, v, mask))
-        return x + self.down(F.gelu(self.up(self.mlp_norm(x))))
+        out: Tensor = x + self.down(F.gelu(self.up(self.mlp_norm(x))))
+        return out

@@ -10,9 +10,7 @@ CLOCK = FrameClock(sample_rate=24_000, hop_length=600)
 
 
 def codes(**changes) -> Codes:
-    values = {
-        "speech": torch.arange(6)[None], "background": None, "duration": 0.15, "clock": CLOCK, "codebook_size": 8
-    }
+    values = {"speech": torch.arange(6)[None], "background": None, "duration": 0.15, "clock": CLOCK, "codebook_size": 8}
     return Codes(**(values | changes))
 
 
@@ -43,7 +41,7 @@ def test_a_truncated_file_is_refused(tmp_path):
     path = tmp_path / "c.safetensors"
     save_codes(path, codes())
     path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(InputError, match="c.safetensors: damaged or truncated"):
+    with pytest.raises(InputError, match=r"c\.safetensors: damaged or truncated"):
         load_codes(path)
 
 

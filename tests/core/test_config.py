@@ -20,9 +20,7 @@ class Example:
     name: str | None = None
 
 
-GOOD = {
-    "width": 1, "scale": 2, "kind": "a", "sizes": [1, 2], "clock": {"sample_rate": 24000, "hop_length": 600}
-}
+GOOD = {"width": 1, "scale": 2, "kind": "a", "sizes": [1, 2], "clock": {"sample_rate": 24000, "hop_length": 600}}
 
 
 def test_json_and_back_is_the_same_config():

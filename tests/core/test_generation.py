@@ -75,9 +75,7 @@ def test_a_batch_writes_what_each_row_would_alone(tiny_model, conditions, length
 
 def test_the_same_seed_writes_the_same_codes_and_another_does_not(tiny_model, conditions):
     one = row(conditions, 0)
-    first, again, other = (
-        generate_codes(tiny_model, one, sampler([s], [s]), num_frames=T).codes for s in (7, 7, 8)
-    )
+    first, again, other = (generate_codes(tiny_model, one, sampler([s], [s]), num_frames=T).codes for s in (7, 7, 8))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -134,9 +132,7 @@ def test_what_is_known_beforehand_costs_no_steps(tiny_model, conditions):
     forced = torch.zeros(1, 2, T, dtype=torch.int64)
     forced[..., 10:] = FREE
     calls = []
-    generate_codes(
-        tiny_model, one, sampler([1], [1]), num_frames=T, forced=forced, progress=lambda *a: calls.append(a)
-    )
+    generate_codes(tiny_model, one, sampler([1], [1]), num_frames=T, forced=forced, progress=lambda *a: calls.append(a))
     assert calls == [("generate", n, T) for n in (11, 12, 13)]
 
 
@@ -172,7 +168,7 @@ def test_speech_ends_by_itself_each_row_on_its_own(tiny_model, conditions):
 
 
 def test_cancel_stops_at_the_next_frame(tiny_model, conditions):
-    class Cancelled(Exception):
+    class CancelledError(Exception):
         pass
 
     seen = []
@@ -180,9 +176,9 @@ def test_cancel_stops_at_the_next_frame(tiny_model, conditions):
     def progress(stage: str, done: int, total: int) -> None:
         seen.append(done)
         if done == 4:
-            raise Cancelled
+            raise CancelledError
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(CancelledError):
         generate_codes(tiny_model, conditions, sampler([1] * 3, [1] * 3), num_frames=T, progress=progress)
     assert seen == [1, 2, 3, 4]
 

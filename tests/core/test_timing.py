@@ -17,7 +17,10 @@ def test_rates_are_the_papers():
     assert LATENTS.frame_rate == pytest.approx(21.533, abs=1e-3)
 
 
-@given(st.integers(1, 20_000), st.sampled_from([Fraction(24_000, 1001), Fraction(25), Fraction(30_000, 1001), Fraction(60)]))
+@given(
+    st.integers(1, 20_000),
+    st.sampled_from([Fraction(24_000, 1001), Fraction(25), Fraction(30_000, 1001), Fraction(60)]),
+)
 def test_a_clip_has_as_many_frames_as_its_sound_encodes_to(pictures, fps):
     duration = float(pictures / fps)
     samples = num_samples(duration, CODES.sample_rate)

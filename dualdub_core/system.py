@@ -1,0 +1,191 @@
+"""All parts of a DualDub loaded together, and the whole job in one call."""
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import torch
+
+from . import checkpoint
+from .errors import CheckpointError
+from .flow import Solver
+from .mixing import MixConfig, Mixed, mix
+from .models.clip import ClipVideoEncoder
+from .models.dit import FlowDecoder
+from .models.dualdub import DualDub
+from .models.oobleck import Oobleck
+from .models.wavtokenizer import WavTokenizer
+from .pipeline import Lock, decode_codec, decode_flow, sample_codes
+from .progress import Progress, silent
+from .sampling import SamplingConfig, Seeds
+from .text import TextConfig, TextTokenizer
+from .types import Codes, Soundtrack, Task, VideoFrames, Voice
+from .video import encode_frames
+
+BUILTIN = Path(__file__).parent / "weights" / "mini.safetensors"
+"""The mini model that ships with the package."""
+
+P = TypeVar("P")
+Decoder = Literal["flow", "codec"]
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What one checkpoint holds; a part it lacks is None and can come from elsewhere (`dataclasses.replace`)."""
+
+    header: checkpoint.Header
+    model: DualDub | None = None
+    tokenizer: TextTokenizer | None = None
+    video_encoder: ClipVideoEncoder | None = None
+    codec: WavTokenizer | None = None
+    decoder: FlowDecoder | None = None
+    vae: Oobleck | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """One result, from codes to mix.
+
+    Attributes:
+        codes: as sampled.
+        soundtrack: the stems as decoded.
+        mixed: the stems and their sum as they leave.
+        seconds: wall time of each stage.
+    """
+
+    codes: Codes
+    soundtrack: Soundtrack
+    mixed: Mixed
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def load_system(
+    path: Path | str = BUILTIN,
+    *,
+    components: Collection[str] | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> System:
+    """Load a checkpoint's parts.
+
+    Args:
+        path: a DualDub checkpoint; the built-in mini model by default.
+        components: names from `checkpoint.COMPONENTS`; all that the file has when None.
+        device: where they go.
+        dtype: of the language model, flow decoder and VAE; the codec and the video encoder stay in float32,
+            since lower precision changes the codec's codes.
+
+    Raises:
+        CheckpointError: the file or its text ranks are missing or do not fit.
+    """
+    dtypes = dict.fromkeys(checkpoint.COMPONENTS, dtype) | {"codec": torch.float32, "video_encoder": torch.float32}
+    loaded = checkpoint.load(path, components=components, device=device, dtype=dtypes)
+    model = loaded.modules.get("model")
+    tokenizer = None
+    if model is not None:
+        assert isinstance(model, DualDub)
+        tokenizer = load_tokenizer(model.config.text, Path(path).parent)
+        if tokenizer.vocab_size > model.config.text_vocab_size:
+            raise CheckpointError(
+                f"{Path(path).name}: its text table has {model.config.text_vocab_size} rows, encoding "
+                f"'{model.config.text.encoding}' has {tokenizer.vocab_size} ids"
+            )
+    return System(header=loaded.header, tokenizer=tokenizer, **loaded.modules)  # type: ignore[arg-type]
+
+
+def load_tokenizer(config: TextConfig, folder: Path) -> TextTokenizer:
+    """The tokenizer a model names: shipped ranks, or a public encoding's ranks file beside the checkpoint."""
+    if config.encoding == "mini":
+        return TextTokenizer.mini()
+    return TextTokenizer.public(config.encoding, folder / f"{config.encoding}.tiktoken")
+
+
+def generate(
+    system: System,
+    *,
+    task: Task = Task.JOINT,
+    frames: VideoFrames | None = None,
+    script: str = "",
+    voice: Voice | None = None,
+    duration: float | None = None,
+    sampling: SamplingConfig | None = None,
+    seeds: Seeds | None = None,
+    locks: Sequence[Lock] = (),
+    decoder: Decoder = "flow",
+    num_steps: int = 10,
+    solver: Solver = "euler",
+    mixing: MixConfig | None = None,
+    progress: Progress = silent,
+) -> Take:
+    """Video, script and voice in, a mixed soundtrack out: every stage in order.
+
+    Args:
+        system: loaded parts; those the task does not need may be None.
+        task: joint, background only or speech only.
+        frames: from `video.read_frames`, at the encoder's size.
+        script: what is said.
+        voice: from `encode_voice` or `load_voice`.
+        duration: seconds, for speech only; ends on its own when None.
+        sampling: settings of both streams.
+        seeds: one a stream.
+        locks: codes to hold streams to.
+        decoder: "flow" (section 3.5), or "codec" for a fast draft.
+        num_steps: of the flow's solver.
+        solver: "euler" or "midpoint".
+        mixing: gains, ducking, loudness and ceiling.
+        progress: told of every stage; raising from it cancels.
+
+    Raises:
+        InputError: inputs do not fit the task or each other.
+        CheckpointError: the system lacks a part that the task needs.
+    """
+    seconds: dict[str, float] = {}
+    clock = time.perf_counter()
+
+    def lap(stage: str) -> None:
+        nonlocal clock
+        now = time.perf_counter()
+        seconds[stage], clock = now - clock, now
+
+    features = None
+    if frames is not None and task is not Task.SPEECH:
+        features = encode_frames(_part(system.video_encoder, "video encoder"), frames, progress=progress)
+        lap("watch")
+    codes = sample_codes(
+        _part(system.model, "model"),
+        _part(system.tokenizer, "tokenizer"),
+        task=task,
+        features=features,
+        script=script,
+        voice=voice,
+        duration=duration,
+        sampling=sampling,
+        seeds=seeds,
+        locks=locks,
+        progress=progress,
+    )
+    lap("generate")
+    if decoder == "codec":
+        soundtrack = decode_codec(_part(system.codec, "codec"), codes, progress=progress)
+    else:
+        soundtrack = decode_flow(
+            _part(system.decoder, "flow decoder"),
+            _part(system.vae, "VAE"),
+            codes,
+            num_steps=num_steps,
+            solver=solver,
+            seed=(seeds or Seeds()).background,
+            progress=progress,
+        )
+    lap("decode")
+    mixed = mix(soundtrack, mixing or MixConfig())
+    lap("mix")
+    return Take(codes=codes, soundtrack=soundtrack, mixed=mixed, seconds=seconds)
+
+
+def _part(part: P | None, what: str) -> P:
+    if part is None:
+        raise CheckpointError(f"this checkpoint has no {what}; load one that has it or give the part separately")
+    return part
