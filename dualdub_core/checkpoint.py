@@ -216,7 +216,7 @@ def read_published(path: Path | str) -> dict[str, Tensor]:
         reason = str(error).split("\n", maxsplit=1)[0][:160]
         raise CheckpointError(f"{path.name}: damaged or truncated ({reason}); download it again") from error
     state = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(n, str) and isinstance(t, Tensor) for n, t in state.items()):
         raise CheckpointError(f"{path.name}: expected tensors by name, got {type(state).__name__} of other things")
     return state
 

@@ -138,7 +138,7 @@ def sample_codes(
     device = model.heads.weight.device
     sampler = CodeSampler(
         [sampling.background, sampling.speech],
-        [[seed + take for take in range(batch_size)] for seed in (seeds.background, seeds.speech)],
+        seeds.of_takes(batch_size),
         num_logits=model.config.codebook_size + 1,
         device=device,
     )
@@ -244,7 +244,7 @@ def decode_flow(
             generator=generator,
             progress=progress,
         )
-        waveform = decode_in_chunks(vae, latents.to(next(vae.parameters()).dtype), progress=progress).float().cpu()
+        waveform = decode_in_chunks(vae, latents, progress=progress)
         for item, (stream, row) in zip(waveform, [(s, r) for s in streams for r in group], strict=True):
             _place(stems[stream][row], item[:, :samples])
     return _soundtrack(stems, rate)

@@ -54,10 +54,18 @@ class SamplingConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seeds:
-    """One seed a stream; take b of a batch uses seed + b."""
+    """One seed a stream, from 0 to 2**64 - 1; take b of a batch uses seed + b, and 0 follows the largest."""
 
     speech: int = 0
     background: int = 0
+
+    def __post_init__(self) -> None:
+        _checked(self.speech)
+        _checked(self.background)
+
+    def of_takes(self, count: int) -> list[list[int]]:
+        """The seeds of `count` takes, for background and for speech."""
+        return [[(seed + take) % 2**64 for take in range(count)] for seed in (self.background, self.speech)]
 
 
 class CodeSampler:
@@ -87,7 +95,7 @@ class CodeSampler:
         self._temperature = torch.tensor([s.temperature or 1.0 for s in streams], device=device)[:, None]
         self._top_p = torch.tensor([s.top_p for s in streams], device=device)[:, None]
         self._uses_top_p = any(s.top_p < 1 for s in streams)
-        self._generators = [[torch.Generator().manual_seed(_seed(s)) for s in rows] for rows in seeds]
+        self._generators = [[torch.Generator().manual_seed(_checked(s)) for s in rows] for rows in seeds]
         self._noise = torch.empty(0)
         self._drawn = 0
         self._device = device
@@ -127,7 +135,7 @@ class CodeSampler:
         self._drawn += _BLOCK
 
 
-def _seed(seed: int) -> int:
+def _checked(seed: int) -> int:
     if not isinstance(seed, int) or not 0 <= seed < 2**64:
         raise InputError(f"seed: got {seed!r}, expected a whole number from 0 to 2**64 - 1")
     return seed

@@ -39,10 +39,7 @@ def learn_ranks(lines: list[str], num_ranks: int) -> list[bytes]:
         num_ranks: at least 256; fewer come back if no pair occurs twice any more.
     """
     words = Counter(
-        tuple(bytes([value]) for value in piece.encode())
-        for line in lines
-        if line.strip()
-        for piece in _pieces(line)
+        tuple(bytes([value]) for value in piece.encode()) for line in lines if line.strip() for piece in _pieces(line)
     )
     ranks = [bytes([value]) for value in range(256)]
     while len(ranks) < num_ranks:
@@ -68,11 +65,7 @@ def write_ranks(path: Path, ranks: list[bytes]) -> None:
 
 def _pieces(line: str) -> list[str]:
     # A line is also counted as it stands within a paragraph, after a space.
-    return [
-        piece
-        for text in (normalise(line), f" {normalise(line)}")
-        for piece in regex.findall(MINI_PATTERN, text)
-    ]
+    return [piece for text in (normalise(line), f" {normalise(line)}") for piece in regex.findall(MINI_PATTERN, text)]
 
 
 def _merged(word: Word, pair: tuple[bytes, bytes]) -> Word:

@@ -6,7 +6,7 @@ import torch
 from dualdub_core.errors import ConfigError, InputError
 from dualdub_core.generation import FREE, Engine, generate_codes
 from dualdub_core.models.dualdub import Conditions
-from dualdub_core.sampling import CodeSampler, SamplingConfig, StreamSampling
+from dualdub_core.sampling import CodeSampler, SamplingConfig, Seeds, StreamSampling
 
 T, V = 13, 24
 GREEDY = StreamSampling(temperature=0)
@@ -221,6 +221,9 @@ def test_settings_out_of_range_are_refused(settings, message):
         SamplingConfig(cfg_scale=21)
 
 
-def test_a_seed_that_is_none_is_refused():
+def test_a_seed_out_of_range_is_refused_and_takes_wrap_around():
     with pytest.raises(InputError, match="seed: got -1"):
-        sampler([-1], [0])
+        Seeds(speech=-1)
+    with pytest.raises(InputError, match="expected a whole number from 0"):
+        Seeds(background=2**64)
+    assert Seeds(speech=2**64 - 1, background=3).of_takes(2) == [[3, 4], [2**64 - 1, 0]]

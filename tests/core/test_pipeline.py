@@ -168,7 +168,6 @@ def test_a_code_is_heard_in_its_own_stem_only(sample, tiny_decoder, tiny_vae):
         ({"script": "  "}, "script: got no text"),
         ({"voice": Voice(embedding=torch.zeros(16), model_id="x")}, "computed by another model"),
         ({"batch_size": 0}, "batch size: got 0"),
-        ({"seeds": Seeds(speech=-1)}, "seed: got -1"),
         ({"locks": [Lock(Stream.SPEECH, torch.zeros(1, 5, dtype=torch.int64))]}, r"shape \(1, 5\), expected \(1, 28\)"),
         ({"locks": [Lock(Stream.SPEECH, torch.full((1, 28), 24))]}, "codes outside 0 to 23"),
         (

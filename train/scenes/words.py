@@ -1,0 +1,91 @@
+"""What is said: digits and sixty everyday words, in short phrases of two to seven words."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .config import Split
+from .splits import held_out_pairs, is_held_out_pair, split_of_phrase
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+THINGS = (
+    *("ball", "door", "rain", "rabbit", "cat", "bird", "kitchen", "window", "garden", "river"),
+    *("table", "engine", "train", "island", "apple", "music", "water", "morning", "evening", "summer"),
+)
+QUALITIES = ("red", "blue", "green", "yellow", "big", "little", "purple", "new", "happy", "quiet", "warm", "cold")
+DEEDS = (
+    *("open", "close", "see", "hear", "take", "carry", "touch"),
+    *("drop", "jump", "follow", "wait", "stop", "watch", "play"),
+)
+SMALL_WORDS = (
+    *("every", "my", "your", "and", "under", "over", "with"),
+    *("now", "again", "please", "today", "slowly", "never", "always"),
+)
+WORDS = (*THINGS, *QUALITIES, *DEEDS, *SMALL_WORDS)
+VOCABULARY = (*DIGITS, *WORDS)
+
+Phrase = tuple[str, ...]
+
+_MANNERS = ("now", "again", "please", "today", "slowly")
+_LINKS = ("and", "under", "over", "with")
+_OWNERS = ("my", "your", "every")
+
+
+def draw_phrase(rng: np.random.Generator, split: Split) -> Phrase:
+    """A phrase of the split: a row of digits, words in free order, or a sentence.
+
+    Free order matters: a recogniser or a language model cannot guess the next word, so figures are honest.
+    """
+    while True:
+        phrase = _PHRASES[rng.choice(3, p=(0.35, 0.3, 0.35))](rng)
+        if len(set(phrase)) > 1 and split_of_phrase(phrase) is split and not held_out_pairs(phrase):
+            return phrase
+
+
+def draw_unseen_pairs(rng: np.random.Generator) -> Phrase:
+    """A phrase of two to four digits, or words, whose every neighbouring pair is held out."""
+    while True:
+        words = DIGITS if rng.random() < 0.5 else WORDS
+        phrase = [_any(rng, words)]
+        for _ in range(rng.integers(1, 4)):
+            following = [word for word in words if is_held_out_pair(phrase[-1], word)]
+            if not following:
+                break
+            phrase.append(_any(rng, following))
+        if len(set(phrase)) > 1:
+            return tuple(phrase)
+
+
+def _digits(rng: np.random.Generator) -> Phrase:
+    return tuple(_any(rng, DIGITS) for _ in range(rng.integers(2, 8)))
+
+
+def _free(rng: np.random.Generator) -> Phrase:
+    return tuple(_any(rng, WORDS) for _ in range(rng.integers(2, 6)))
+
+
+def _sentence(rng: np.random.Generator) -> Phrase:
+    form = rng.integers(4)
+    if form == 0:  # open my red door now
+        return (_any(rng, DEEDS), *_thing(rng), *_maybe(rng, _MANNERS))
+    if form == 1:  # my rabbit under every table
+        return (*_thing(rng), _any(rng, _LINKS), *_thing(rng))
+    if form == 2:  # train five two today
+        numbers = [_any(rng, DIGITS) for _ in range(rng.integers(1, 3))]
+        return (_any(rng, THINGS), *numbers, *_maybe(rng, _MANNERS))
+    return (_any(rng, ("please", "never", "always")), _any(rng, DEEDS), *_thing(rng))
+
+
+def _thing(rng: np.random.Generator) -> Phrase:
+    return (_any(rng, _OWNERS), *_maybe(rng, QUALITIES), _any(rng, THINGS))
+
+
+def _maybe(rng: np.random.Generator, words: Sequence[str]) -> Phrase:
+    return (_any(rng, words),) if rng.random() < 0.5 else ()
+
+
+def _any(rng: np.random.Generator, words: Sequence[str]) -> str:
+    return words[int(rng.integers(len(words)))]
+
+
+_PHRASES = (_digits, _free, _sentence)
