@@ -1,0 +1,1 @@
+"""Everything that makes weights: corpus, precomputation, trainers. Never installed with the package."""

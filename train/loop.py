@@ -1,0 +1,389 @@
+"""One training loop for every part: it knows batches, updates and checkpoints, and no part or stage by name.
+
+The order is fixed: accumulate, backward, clip, finite check, step, schedule, average, log; then validate and save.
+The losses of an update's micro-batches count by their number of targets over all processes, so neither
+accumulation nor the number of processes changes an update.
+"""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, fields
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from dualdub_core import checkpoint
+from dualdub_core.errors import ConfigError, DualDubError
+
+from .config import OptimiserConfig, RunConfig, read, write
+from .data import Batch, Endless, loader, moved, num_micro_batches, stream
+from .trainers.objective import Losses, Maker, Setup
+
+_MOST_SKIPPED = 20
+
+
+class DivergedError(DualDubError):
+    """Gradients were not finite too many times in a row."""
+
+
+class Run:
+    """A run from its start or its last checkpoint to its end."""
+
+    def __init__(self, config: RunConfig, setup: Setup, accelerator: Accelerator) -> None:
+        self.config, self.setup, self.accelerator = config, setup, accelerator
+        self.folder = Path(config.folder)
+        trained = [p for p in setup.objective.parameters() if p.requires_grad]
+        optimiser = make_optimiser(trained, config.optimiser)
+        self.objective, self.optimiser = accelerator.prepare(setup.objective, optimiser)
+        self.trained = [p for p in self.objective.parameters() if p.requires_grad]
+        self.average = Average(self.trained, config.optimiser.ema)
+        self.position = Position()
+        accelerator.register_for_checkpointing(self.average, self.position)
+        self.micro_batches = micro_batches_per_update(config, accelerator.num_processes)
+        self.num_updates = num_updates(config, setup, self.micro_batches)
+
+    def train(self) -> None:
+        """Run to the end, or until the time is up.
+
+        Raises:
+            DivergedError: the gradients stay without meaning.
+        """
+        self._resume()
+        started = time.monotonic()
+        meter = Meter(self.accelerator)
+        batches = self._batches()
+        bar = tqdm(
+            total=self.num_updates,
+            initial=self.position.update,
+            disable=not self.accelerator.is_main_process,
+            desc=self.config.name,
+            unit="update",
+            mininterval=5.0,
+        )
+        while self.position.update < self.num_updates:
+            micros = list(islice(batches, self.micro_batches // self.accelerator.num_processes))
+            self._update(micros, meter)
+            self.position.update += 1
+            bar.update()
+            update, is_last = self.position.update, self.position.update == self.num_updates
+            if update % self.config.log_every == 0 or is_last:
+                bar.set_postfix(self._log("train", meter.read()))
+            if self.setup.validation is not None and (update % self.config.validate_every == 0 or is_last):
+                self._log("validation", self.validate())
+            is_late = self._is_late(started)
+            if update % self.config.save_every == 0 or is_last or is_late:
+                self.save()
+            if is_late:
+                break
+        bar.close()
+        self.accelerator.end_training()
+
+    def validate(self) -> dict[str, float]:
+        """Losses of the averaged weights on the same batches with the same randomness every time."""
+        validation, rank = self.setup.validation, self.accelerator.process_index
+        assert validation is not None
+        meter = Meter(self.accelerator)
+        micros = list(islice(stream(validation, seed=0), self.config.validation_batches))
+        mine = micros[rank :: self.accelerator.num_processes]
+        self.objective.eval()
+        with torch.no_grad(), self.average.applied():
+            for batch in loader(validation, mine, seed=0, num_workers=0):
+                weight = self.setup.objective.weight(batch)
+                meter.add(batch.name, self.objective(moved(batch, self.accelerator.device)), weight)
+        self.objective.train()
+        return meter.read()
+
+    def save(self) -> None:
+        """Write what resuming needs, and the parts with averaged weights as a checkpoint."""
+        self.accelerator.wait_for_everyone()
+        state, previous = self.folder / "state", self.folder / "state.previous"
+        fresh = self.folder / "state.new"
+        self.accelerator.save_state(str(fresh))
+        with self.average.applied():
+            tensors = self.accelerator.get_state_dict(self.objective)
+        if self.accelerator.is_main_process:
+            shutil.rmtree(previous, ignore_errors=True)
+            if state.exists():
+                state.rename(previous)
+            fresh.rename(state)
+            shutil.rmtree(previous, ignore_errors=True)
+            self._write_parts(tensors)
+        self.accelerator.wait_for_everyone()
+
+    def _update(self, batches: list[Batch], meter: "Meter") -> None:
+        accelerator, objective = self.accelerator, self.setup.objective
+        weights = [objective.weight(batch) for batch in batches]
+        everyone = accelerator.reduce(torch.tensor(sum(weights), device=accelerator.device), "sum")
+        # Data parallelism takes the mean over processes; the loss is a mean over all their targets.
+        scale = accelerator.num_processes / float(everyone)
+        set_rate(self.optimiser, rate_at(self.position.update, self.num_updates, self.config.optimiser))
+        for index, (batch, weight) in enumerate(zip(batches, weights, strict=True)):
+            is_last = index == len(batches) - 1
+            with nullcontext() if is_last else accelerator.no_sync(self.objective):
+                losses: Losses = self.objective(moved(batch, accelerator.device))
+                accelerator.backward(losses.total * (weight * scale))
+            meter.add(batch.name, losses, weight)
+        limit = self.config.optimiser.clip or math.inf
+        norm = float(accelerator.clip_grad_norm_(self.trained, limit))
+        meter.note("gradient_norm", norm)
+        if math.isfinite(norm):
+            self.optimiser.step()
+            objective.after_update()
+            self.average.update(self.position.update)
+            self.position.skipped = 0
+        else:
+            self.position.skipped += 1
+            if self.position.skipped > _MOST_SKIPPED:
+                raise DivergedError(
+                    f"{self.config.name}: gradients were not finite {_MOST_SKIPPED} updates in a row at update "
+                    f"{self.position.update}; lower max_lr or warm up longer"
+                )
+        self.optimiser.zero_grad()
+
+    def _resume(self) -> None:
+        if self.accelerator.is_main_process:
+            claim(self.folder, self.config)
+        self.accelerator.wait_for_everyone()
+        if has_state(self.folder):
+            self.accelerator.load_state(str(state_folder(self.folder)))
+        if self.accelerator.is_main_process:
+            self.accelerator.init_trackers("log")
+
+    def _batches(self) -> Iterator[Batch]:
+        endless = Endless(
+            corpus=self.setup.train,
+            seed=self.config.seed,
+            start=self.position.update * self.micro_batches,
+            rank=self.accelerator.process_index,
+            num_processes=self.accelerator.num_processes,
+        )
+        workers = self.config.data.num_workers
+        return iter(loader(self.setup.train, endless, seed=self.config.seed, num_workers=workers))
+
+    def _is_late(self, started: float) -> bool:
+        if not self.config.max_minutes:
+            return False
+        late = time.monotonic() - started > 60 * self.config.max_minutes
+        # All processes must stop at the same update.
+        return bool(self.accelerator.reduce(torch.tensor(float(late), device=self.accelerator.device), "sum") > 0)
+
+    def _log(self, phase: str, values: dict[str, float]) -> dict[str, float]:
+        update = self.position.update
+        values = {f"{phase}/{name}": value for name, value in values.items()}
+        if phase == "train":
+            values["train/rate"] = self.optimiser.param_groups[0]["lr"]
+        if self.accelerator.is_main_process:
+            self.accelerator.log(values, step=update)
+            with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"update": update, **values}) + "\n")
+        return {name: value for name, value in values.items() if name.endswith("total")}
+
+    def _write_parts(self, tensors: dict[str, Tensor]) -> None:
+        objective = self.setup.objective
+        modules = {}
+        for part in objective.parts:
+            config: Any = getattr(objective, part).config
+            own = {n.removeprefix(f"{part}."): t for n, t in tensors.items() if n.startswith(f"{part}.")}
+            own = {n: t.detach().float().cpu() for n, t in own.items()}
+            modules[part] = checkpoint.fill(checkpoint.build(part, config), own, part)
+        info = {
+            "name": self.config.name,
+            "status": checkpoint.TRAINED,
+            "updates": self.position.update,
+            "seed": self.config.seed,
+        }
+        checkpoint.save(self.folder / "checkpoint.safetensors", modules, info=info)
+
+
+class Position:
+    """How far a run is."""
+
+    def __init__(self) -> None:
+        self.update, self.skipped = 0, 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"update": self.update, "skipped": self.skipped}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.update, self.skipped = state["update"], state["skipped"]
+
+
+class Average:
+    """Moving averages of the trained weights; with a decay of 0 they are the weights themselves."""
+
+    def __init__(self, parameters: list[nn.Parameter], decay: float) -> None:
+        self._parameters, self._decay = parameters, decay
+        self._values = [p.detach().clone() for p in parameters] if decay else []
+
+    @torch.no_grad()
+    def update(self, done: int) -> None:
+        """Move towards the weights; faster at the beginning, where they are far from what they become."""
+        decay = min(self._decay, (1 + done) / (10 + done))
+        for value, parameter in zip(self._values, self._parameters, strict=False):
+            value.lerp_(parameter.detach(), 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The averages in place of the weights."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"values": self._values}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for value, loaded in zip(self._values, state["values"], strict=True):
+            value.copy_(loaded)
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for value, parameter in zip(self._values, self._parameters, strict=False):
+            kept = parameter.detach().clone()
+            parameter.copy_(value)
+            value.copy_(kept)
+
+
+class Meter:
+    """Means of losses over micro-batches and processes, by the batch's name; NaN does not count."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._sums: dict[str, tuple[float, float]] = {}
+        self._pending: list[tuple[str, dict[str, Tensor], float]] = []
+
+    def add(self, name: str, losses: Losses, weight: float) -> None:
+        """Note a micro-batch's losses; they are read later, so that no device is waited for."""
+        scalars = {field.name: getattr(losses, field.name).detach() for field in fields(losses)}  # type: ignore[arg-type]
+        self._pending.append((name, scalars, weight))
+
+    def note(self, name: str, value: float) -> None:
+        """Note a number of this process."""
+        total, count = self._sums.get(name, (0.0, 0.0))
+        self._sums[name] = total + value, count + 1
+
+    def read(self) -> dict[str, float]:
+        """The means since the last call, over all processes."""
+        for name, losses, weight in self._pending:
+            for field, value in losses.items():
+                number = float(value)
+                if math.isnan(number):
+                    continue
+                for key in (f"{name}/{field}", *(["total"] if field == "total" else [])):
+                    total, count = self._sums.get(key, (0.0, 0.0))
+                    self._sums[key] = total + number * weight, count + weight
+        sums = self._gathered()
+        self._pending, self._sums = [], {}
+        return {key: total / count for key, (total, count) in sorted(sums.items()) if count}
+
+    def _gathered(self) -> dict[str, tuple[float, float]]:
+        if self._accelerator.num_processes == 1:
+            return self._sums
+        everyone: list[dict[str, tuple[float, float]] | None] = [None] * self._accelerator.num_processes
+        torch.distributed.all_gather_object(everyone, self._sums)
+        merged: dict[str, tuple[float, float]] = {}
+        for sums in everyone:
+            for key, (total, count) in (sums or {}).items():
+                before = merged.get(key, (0.0, 0.0))
+                merged[key] = before[0] + total, before[1] + count
+        return merged
+
+
+def rate_at(update: int, num_updates: int, config: OptimiserConfig) -> float:
+    """Learning rate of an update: linear from `min_lr` to `max_lr`, then a cosine back to `min_lr` at the last one."""
+    if update < config.warmup:
+        return config.min_lr + (config.max_lr - config.min_lr) * (update + 1) / config.warmup
+    remaining = max(1, num_updates - 1 - config.warmup)
+    share = min(1.0, (update - config.warmup) / remaining)
+    return config.min_lr + (config.max_lr - config.min_lr) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def set_rate(optimiser: Any, rate: float) -> None:  # noqa: ANN401, torch's or accelerate's
+    """Give every group the rate. The schedule is not prepared by accelerate, which would step it once a process."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+def make_optimiser(parameters: list[nn.Parameter], config: OptimiserConfig) -> torch.optim.Optimizer:
+    """Adam, with decoupled weight decay where there is any."""
+    betas = (config.betas[0], config.betas[1])
+    return torch.optim.AdamW(
+        parameters, lr=config.max_lr, betas=betas, eps=config.eps, weight_decay=config.weight_decay
+    )
+
+
+def micro_batches_per_update(config: RunConfig, num_processes: int) -> int:
+    """Over all processes.
+
+    Raises:
+        ConfigError: the global batch cannot be dealt out evenly.
+    """
+    count = -(-config.global_batch // config.data.micro_batch)
+    if config.global_batch % config.data.micro_batch or count % num_processes:
+        raise ConfigError(
+            f"global_batch {config.global_batch} is not a multiple of micro_batch {config.data.micro_batch} times "
+            f"{num_processes} processes; change one of them"
+        )
+    return count
+
+
+def num_updates(config: RunConfig, setup: Setup, micro_batches: int) -> int:
+    """Updates of the whole run."""
+    if config.num_updates:
+        return config.num_updates
+    total = num_micro_batches(setup.train, seed=config.seed, num_epochs=config.num_epochs)
+    return max(1, total // micro_batches)
+
+
+def has_state(folder: Path) -> bool:
+    """Whether there is a checkpoint to resume from."""
+    return (folder / "state").exists() or (folder / "state.previous").exists()
+
+
+def state_folder(folder: Path) -> Path:
+    """The last whole one; a run may have been stopped while it exchanged them."""
+    return folder / "state" if (folder / "state").exists() else folder / "state.previous"
+
+
+def claim(folder: Path, config: RunConfig) -> None:
+    """Write the resolved configuration beside the checkpoints.
+
+    Raises:
+        ConfigError: the folder holds a run of another configuration.
+    """
+    path = folder / "config.yaml"
+    if path.is_file() and has_state(folder):
+        found, wanted = asdict(read(path)), asdict(config)
+        different = sorted(key for key in wanted if found[key] != wanted[key] and key not in _MAY_CHANGE)
+        if different:
+            raise ConfigError(f"{folder}: holds a run with other {', '.join(different)}; use another folder")
+    write(path, config)
+
+
+_MAY_CHANGE = ("max_minutes", "log_every", "save_every", "validate_every", "validation_batches")
+
+
+def run(config: RunConfig, make: Maker) -> Run:
+    """Train; `make` gives the part and its data."""
+    accelerator = Accelerator(
+        mixed_precision="bf16" if config.bf16 else "no",
+        log_with="tensorboard",
+        project_dir=config.folder,
+    )
+    set_seed(config.seed)
+    setup = make(config, is_resumed=has_state(Path(config.folder)))
+    whole = Run(config, setup, accelerator)
+    whole.train()
+    return whole

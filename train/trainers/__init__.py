@@ -1,0 +1,13 @@
+"""What is trained, one file a part: a module whose forward gives the losses of a batch, and the data it reads."""
+
+from . import codec, flow, language, vae
+from .objective import Maker
+
+MAKERS: dict[str, Maker] = {
+    "codec": codec.make,
+    "vae": vae.make,
+    "flow": flow.make,
+    "video_encoder": language.make_video_encoder,
+    "language": language.make,
+}
+"""By the name of the section in a run's configuration."""
