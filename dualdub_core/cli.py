@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from . import checkpoint, hub
 from .artifacts import load_codes, load_voice, save_codes, save_voice
 from .errors import DualDubError, InputError
 from .files import replacing
+from .loudness import integrated_lufs
 from .media import MediaInfo, probe, read_audio, write_wav
 from .mixing import MixConfig
 from .muxing import mux
@@ -262,9 +265,22 @@ def _report(options: argparse.Namespace, system: System, take: Take, written: di
         "decoder": {"kind": options.decoder, "steps": options.steps, "solver": options.solver},
         "sampling": asdict(_sampling(options)),
         "seeds": asdict(_seeds(options)),
+        "loudness": {
+            "mix_lufs": _finite(mixed.lufs),
+            "speech_lufs": _finite(integrated_lufs(mixed.speech)),
+            "background_lufs": _finite(integrated_lufs(mixed.background)),
+            "true_peak_db": _finite(mixed.true_peak_db),
+            "limiter_db": _finite(mixed.gain_reduction_db),
+        },
         "seconds": {stage: round(s, 3) for stage, s in take.seconds.items()},
         "files": written,
     }
+
+
+def _finite(values: Tensor) -> float | None:
+    """A figure for JSON, which has no infinity: silence has no loudness."""
+    value = float(values[0])
+    return round(value, 2) if math.isfinite(value) else None
 
 
 def _inspect(options: argparse.Namespace) -> None:

@@ -91,10 +91,11 @@ def generate_codes(
         forced: codes to hold a stream to (B, 2, T), `FREE` where it is sampled.
         cfg_scale: guidance against empty conditions, 1.0 = off (and costs nothing).
         until_eos: let the speech head end a row; otherwise exactly T frames run and EOS is forbidden.
-        progress: called after each frame; raising from it cancels.
+        progress: called at the start and after each frame; raising from it cancels.
     """
     num_rows, device = conditions.text_ids.shape[0], conditions.text_ids.device
     guided = cfg_scale != 1.0
+    progress("generate", 0, num_frames)
     engine = Engine(model, _with_empty(conditions) if guided else conditions, num_frames)
     if forced is None:
         forced = torch.full((num_rows, len(STREAMS), num_frames), FREE, device=device)

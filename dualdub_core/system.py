@@ -74,13 +74,13 @@ def load_system(
         path: a DualDub checkpoint; the built-in mini model by default.
         components: names from `checkpoint.COMPONENTS`; all that the file has when None.
         device: where they go.
-        dtype: of the language model, flow decoder and VAE; the codec and the video encoder stay in float32,
-            since lower precision changes the codec's codes.
+        dtype: of the language model and the flow decoder. The others stay in float32: lower precision changes the
+            codec's codes, and in a VAE it is heard as hiss.
 
     Raises:
         CheckpointError: the file or its text ranks are missing or do not fit.
     """
-    dtypes = dict.fromkeys(checkpoint.COMPONENTS, dtype) | {"codec": torch.float32, "video_encoder": torch.float32}
+    dtypes = dict.fromkeys(checkpoint.COMPONENTS, torch.float32) | {"model": dtype, "decoder": dtype}
     loaded = checkpoint.load(path, components=components, device=device, dtype=dtypes)
     model = loaded.modules.get("model")
     tokenizer = None

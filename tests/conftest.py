@@ -1,7 +1,12 @@
 """Fixtures that several test files share: tiny configurations of the real classes."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 import torch
 
@@ -85,3 +90,25 @@ def tiny_decoder(tiny_config: DualDubConfig, tiny_vae: Oobleck) -> FlowDecoder:
         for parameter in decoder.parameters():
             torch.nn.init.normal_(parameter, std=0.2)
     return decoder.eval().requires_grad_(False)
+
+
+@pytest.fixture
+def make_video(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a small silent video; `stamps` are presentation times in units of 1/`rate` seconds."""
+
+    def make(name: str = "clip.mp4", *, rate: Fraction | int = 25, num_frames: int = 25, stamps=None) -> Path:
+        path = tmp_path / name
+        rate = Fraction(rate)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("mpeg4", rate=rate)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            stream.codec_context.time_base = 1 / rate
+            for index, stamp in enumerate(stamps or range(num_frames)):
+                picture = np.full((48, 64, 3), 40 * (index % 6), np.uint8)
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame.pts, frame.time_base = stamp, 1 / rate
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        return path
+
+    return make

@@ -77,7 +77,7 @@ class DualDubConfig:
             video_width=128,
             speaker=SpeakerEncoderConfig(mel=MelConfig.mini(), width=128, num_layers=2, num_heads=4, out_width=256),
             aligner=AlignerConfig(width=256, num_heads=4),
-            llama=LlamaConfig(width=256, num_layers=6, num_heads=4, mlp_width=704),
+            llama=LlamaConfig(width=256, num_layers=4, num_heads=4, mlp_width=704),
         )
 
 

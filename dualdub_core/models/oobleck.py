@@ -210,7 +210,7 @@ def decode_in_chunks(
         target = waveform[..., start * hop_length : stop * hop_length]
         skipped = (start - first) * hop_length
         target.copy_(piece[..., skipped : skipped + target.shape[-1]])
-        progress("decode", chunk + 1, num_chunks)
+        progress("render", chunk + 1, num_chunks)
     return waveform
 
 

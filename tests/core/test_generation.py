@@ -133,7 +133,7 @@ def test_what_is_known_beforehand_costs_no_steps(tiny_model, conditions):
     forced[..., 10:] = FREE
     calls = []
     generate_codes(tiny_model, one, sampler([1], [1]), num_frames=T, forced=forced, progress=lambda *a: calls.append(a))
-    assert calls == [("generate", n, T) for n in (11, 12, 13)]
+    assert calls == [("generate", n, T) for n in (0, 11, 12, 13)]
 
 
 def test_a_clip_locked_throughout_comes_back_as_it_went_in(tiny_model, conditions):
@@ -180,7 +180,7 @@ def test_cancel_stops_at_the_next_frame(tiny_model, conditions):
 
     with pytest.raises(CancelledError):
         generate_codes(tiny_model, conditions, sampler([1] * 3, [1] * 3), num_frames=T, progress=progress)
-    assert seen == [1, 2, 3, 4]
+    assert seen == [0, 1, 2, 3, 4]
 
 
 def test_sampling_follows_the_distribution():

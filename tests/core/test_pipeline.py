@@ -203,7 +203,7 @@ def test_greedy_sampling_ignores_the_seed(sample):
 def test_progress_is_reported_and_cancel_passes_through(sample):
     seen = []
     sample(progress=lambda *a: seen.append(a))
-    assert seen == [("generate", n + 1, 28) for n in range(28)]
+    assert seen == [("generate", n, 28) for n in range(29)]
 
     def cancel(stage: str, done: int, total: int) -> None:
         raise KeyboardInterrupt

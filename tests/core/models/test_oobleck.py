@@ -178,7 +178,7 @@ def test_each_chunk_is_reported():
     vae = vae_of((2, 4), False)
     calls = []
     decode_in_chunks(vae, torch.randn(1, 3, 9), chunk_frames=4, progress=lambda *call: calls.append(call))
-    assert calls == [("decode", 1, 3), ("decode", 2, 3), ("decode", 3, 3)]
+    assert calls == [("render", 1, 3), ("render", 2, 3), ("render", 3, 3)]
 
 
 def test_raising_from_progress_stops_the_decoding():

@@ -1,0 +1,196 @@
+import json
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from dualdub_core.artifacts import load_codes
+from dualdub_core.cli import main
+from dualdub_core.media import probe
+from dualdub_core.system import BUILTIN, load_system
+
+
+@pytest.fixture
+def voice(tmp_path):
+    path = tmp_path / "voice.wav"
+    rng = np.random.default_rng(0)
+    soundfile.write(path, 0.1 * rng.standard_normal(3 * 24_000), 24_000)
+    return path
+
+
+@pytest.fixture
+def run(tmp_path, voice, capfd):
+    """Runs `dualdub generate`; gives exit code, output folder and what was said."""
+
+    def generate(*arguments, script="one red ball", out="out", **_):
+        words = ["generate", *map(str, arguments), "--voice", str(voice), "--out", str(tmp_path / out), "--quiet"]
+        if script:
+            words += ["--script", script]
+        code = main(words)
+        return code, tmp_path / out, capfd.readouterr()
+
+    return generate
+
+
+def lengths(folder):
+    return {name: soundfile.info(folder / f"{name}.wav").frames for name in ("speech", "background", "mix")}
+
+
+def test_a_video_becomes_stems_a_mix_a_dubbed_video_and_a_report(run, make_video):
+    video = make_video(rate=Fraction(24_000, 1001), num_frames=23)
+    code, out, said = run(video, "--speech-seed", 5)
+    assert code == 0
+    assert said.out.split() == [
+        str(out / n)
+        for n in ("speech.wav", "background.wav", "mix.wav", "codes.safetensors", "clip.mp4", "report.json")
+    ]
+    assert {p.name for p in out.iterdir()} == {p.rpartition("/")[2] for p in said.out.split()}
+    report = json.loads((out / "report.json").read_text())
+    assert set(lengths(out).values()) == {round(23 * 1001 / 24_000 * 24_000)} == {report["num_samples"]}
+    assert report["seeds"] == {"speech": 5, "background": 0}
+    assert report["model"]["name"] == load_system(components=[]).header.info["name"]
+    assert set(report["seconds"]) == {"watch", "generate", "decode", "mix"}
+    assert -120 < report["loudness"]["mix_lufs"] < 0
+    assert report["loudness"]["true_peak_db"] <= -1
+    info = probe(out / "clip.mp4")
+    assert (info.duration, info.has_audio, info.num_frames) == (probe(video).duration, True, 23)
+
+
+def test_the_same_seeds_write_the_same_files(run, make_video):
+    video = make_video()
+    for out in ("a", "b"):
+        _, folder, _ = run(video, out=out)
+    for name in ("speech.wav", "background.wav", "codes.safetensors"):
+        assert (folder.parent / "a" / name).read_bytes() == (folder.parent / "b" / name).read_bytes()
+
+
+@pytest.mark.parametrize("decoder", ["flow", "codec"])
+@pytest.mark.parametrize(
+    "clip",
+    [
+        {"rate": Fraction(24_000, 1001), "num_frames": 24},
+        {"rate": 60, "num_frames": 31},
+        {"rate": 30, "stamps": [0, 1, 2, 7, 8, 15, 16, 30]},
+        {"rate": 25, "num_frames": 1},
+        {"rate": Fraction(30_000, 1001), "num_frames": 7, "name": "clip.mkv"},
+        {"rate": 12, "num_frames": 9, "name": "clip.avi"},
+    ],
+    ids=["23.976", "60", "variable", "one frame", "mkv", "avi"],
+)
+def test_any_frame_rate_gives_stems_of_exactly_the_videos_length(run, make_video, clip, decoder):
+    video = make_video(**clip)
+    code, out, said = run(video, "--decoder", decoder)
+    assert code == 0, said.err
+    assert set(lengths(out).values()) == {round(probe(video).duration * 24_000)}
+
+
+def test_background_alone_needs_no_script_and_leaves_speech_silent(run, make_video):
+    code, out, _ = run(make_video(), "--task", "background", script="")
+    assert code == 0
+    assert not soundfile.read(out / "speech.wav")[0].any()
+    assert soundfile.read(out / "background.wav")[0].any()
+    assert load_codes(out / "codes.safetensors").speech is None
+
+
+def test_speech_alone_needs_no_video(run):
+    code, out, _ = run("--task", "speech", "--duration", 0.8)
+    assert code == 0
+    assert set(lengths(out).values()) == {19_200}
+    assert not (out / "clip.mp4").exists()
+
+
+def test_a_locked_background_is_kept_and_a_retake_changes_only_its_range(run, make_video, voice):
+    video = make_video()
+    _, out, _ = run(video, "--lock-background", voice)
+    locked = load_codes(out / "codes.safetensors")
+    _, out, _ = run(video, "--lock-background", voice, "--speech-seed", 9)
+    assert load_codes(out / "codes.safetensors").background.equal(locked.background)
+    first = load_codes(out / "codes.safetensors")
+    code, out, _ = run(video, "--retake", "0.25:0.5", "--seed", 77)
+    again = load_codes(out / "codes.safetensors")
+    assert code == 0
+    for a, b in ((first.speech, again.speech), (first.background, again.background)):
+        assert a[:, :10].equal(b[:, :10])
+        assert a[:, 20:].equal(b[:, 20:])
+        assert not a[:, 10:20].equal(b[:, 10:20])
+
+
+def test_part_of_a_video_is_dubbed(run, make_video):
+    code, out, _ = run(make_video(num_frames=50), "--start", 0.4, "--length", 0.8)
+    assert code == 0
+    assert set(lengths(out).values()) == {19_200}
+    assert probe(out / "clip.mp4").duration == pytest.approx(0.8, abs=0.02)
+
+
+def test_untrained_weights_say_so(run, make_video):
+    _, _, said = run(make_video(num_frames=3))
+    assert ("untrained" in said.err) == (not load_system(components=[]).header.is_trained)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.mp4"], "nowhere.mp4: no such file"),
+        ([], "task 'joint' needs a video file"),
+        (["{video}", "--retake", "2:1"], "codes.safetensors: no such file"),
+        (["{video}", "--retake", "soon"], "retake: got 'soon', expected FROM:TO in seconds"),
+        (["{video}", "--start", "9"], "expected 0 up to less than the clip's 1.000 s"),
+        (["{video}", "--steps", "0"], "expected at least 1"),
+        (["{video}", "--speech-temperature", "-1"], "temperature -1.0 is outside 0 to 10"),
+        (["{video}", "--seed", "-4"], "seed: got -4"),
+        (["{video}", "--model", "{video}"], "clip.mp4: damaged, truncated or not safetensors"),
+        (["{video}", "--lock-speech", "{video}"], "clip.mp4: has no sound track"),
+        (["{text}"], "words.mp4"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_one(run, make_video, tmp_path, arguments, message):
+    video, text = make_video(), tmp_path / "words.mp4"
+    text.write_text("these are words")
+    code, out, said = run(*[a.format(video=video, text=text) for a in arguments])
+    errors = [line for line in said.err.splitlines() if line.startswith("dualdub: ")]
+    assert code == 1
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in said.err
+    assert not out.exists() or not any(out.iterdir())
+
+
+def test_the_video_is_never_written_over_itself(run, make_video, tmp_path):
+    video = make_video()
+    before = video.read_bytes()
+    code, _, said = run(video, out=".")
+    assert code == 1
+    assert "would be replaced" in said.err
+    assert video.read_bytes() == before
+
+
+def test_inspect_describes_every_kind_of_file(run, make_video, tmp_path, capfd):
+    video = make_video()
+    run(video, "--save-voice", tmp_path / "anna.safetensors")
+    seen = {}
+    for path in (BUILTIN, video, tmp_path / "out" / "codes.safetensors", tmp_path / "anna.safetensors"):
+        assert main(["inspect", str(path)]) == 0
+        seen[path.name] = json.loads(capfd.readouterr().out)
+    assert [s["kind"] for s in seen.values()] == ["checkpoint", "media", "codes", "voice"]
+    assert seen[BUILTIN.name]["parameters"].keys() == {"model", "video_encoder", "codec", "decoder", "vae"}
+    assert seen["clip.mp4"]["duration"] == 1.0
+    assert seen["codes.safetensors"]["frames"] == 40
+    assert main(["inspect", str(tmp_path / "none")]) == 1
+
+
+def test_the_dubbed_videos_sound_lasts_as_long_as_its_picture(run, make_video):
+    _, out, _ = run(make_video(rate=Fraction(30_000, 1001), num_frames=29))
+    with av.open(str(out / "clip.mp4")) as container:
+        rate = container.streams.audio[0].rate
+        samples = sum(frame.samples for frame in container.decode(audio=0))
+    assert abs(samples - 29 * 1001 / 30_000 * rate) <= 1024
+
+
+@pytest.mark.slow
+def test_three_minutes_have_exactly_three_minutes_of_sound(run, make_video):
+    video = make_video(rate=10, num_frames=1801)
+    code, out, said = run(video, "--decoder", "codec")
+    assert code == 0, said.err
+    assert set(lengths(out).values()) == {round(180.1 * 24_000)}
