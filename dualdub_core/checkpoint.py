@@ -95,7 +95,8 @@ def read_kind(path: Path | str) -> str:
     """What a safetensors file is: "checkpoint", "codes", "voice", or "other" for weights of another origin."""
     with _opened(Path(path)) as file:
         metadata = file.metadata() or {}
-    return metadata.get("dualdub_kind") or ("checkpoint" if "config" in metadata else "other")
+    kind = metadata.get("dualdub_kind")
+    return kind if kind in ("codes", "voice") else "checkpoint" if "dualdub_format" in metadata else "other"
 
 
 def read_header(path: Path | str) -> Header:

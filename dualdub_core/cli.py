@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import checkpoint, hub
+from . import hub
 from .artifacts import load_codes, load_voice, save_codes, save_voice
 from .errors import DualDubError, InputError
 from .files import replacing
+from .inspection import describe
 from .loudness import integrated_lufs
 from .media import MediaInfo, probe, read_audio, write_wav
 from .mixing import MixConfig
@@ -284,41 +285,7 @@ def _finite(values: Tensor) -> float | None:
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    path: Path = options.file
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    print(json.dumps(_describe(path), indent=2, default=str))
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    if path.suffix != ".safetensors":
-        return {"kind": "media", **asdict(probe(path))}
-    kind = checkpoint.read_kind(path)
-    if kind == "codes":
-        codes = load_codes(path)
-        streams = [s.value for s in Stream if codes.stream(s) is not None]
-        return {
-            "kind": kind,
-            "streams": streams,
-            "takes": codes.batch_size,
-            "frames": codes.num_frames,
-            "duration": codes.duration,
-            "frame_rate": codes.clock.frame_rate,
-        }
-    if kind == "voice":
-        voice = load_voice(path)
-        return {"kind": kind, "name": voice.name, "model_id": voice.model_id, "width": voice.embedding.numel()}
-    header = checkpoint.read_header(path)
-    counts = {
-        name: sum(torch.Size(shape).numel() for key, shape in header.shapes.items() if key.startswith(f"{name}."))
-        for name in header.configs
-    }
-    return {
-        "kind": "checkpoint",
-        "info": header.info,
-        "parameters": counts,
-        "config": {name: asdict(config) for name, config in header.configs.items()},
-    }
+    print(json.dumps(describe(options.file), indent=2, default=str))
 
 
 class _Bars:

@@ -5,6 +5,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from dualdub_core.artifacts import load_codes
 from dualdub_core.cli import main
@@ -178,6 +179,15 @@ def test_inspect_describes_every_kind_of_file(run, make_video, tmp_path, capfd):
     assert seen["clip.mp4"]["duration"] == 1.0
     assert seen["codes.safetensors"]["frames"] == 40
     assert main(["inspect", str(tmp_path / "none")]) == 1
+
+
+def test_inspect_counts_weights_of_another_origin_without_running_their_pickle(tmp_path, capfd):
+    path = tmp_path / "published.ckpt"
+    torch.save({"state_dict": {"a": torch.zeros(2, 3)}}, path)
+    assert main(["inspect", str(path)]) == 0
+    assert json.loads(capfd.readouterr().out)["parameters"] == 6
+    path.write_bytes(b"no pickle")
+    assert main(["inspect", str(path)]) == 1
 
 
 def test_the_dubbed_videos_sound_lasts_as_long_as_its_picture(run, make_video):

@@ -1,0 +1,75 @@
+"""What a file is, for people: checkpoints, published weights, codes, voices, media."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import checkpoint
+from .artifacts import load_codes, load_voice
+from .errors import InputError
+from .media import probe
+from .types import Stream
+
+_WEIGHTS = {".ckpt", ".pt", ".pth", ".bin"}
+
+
+def describe(path: Path | str) -> dict[str, Any]:
+    """A file's kind and facts as plain values.
+
+    Raises:
+        InputError: it is missing, or neither weights nor media.
+        CheckpointError: it is weights, but damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if path.suffix in _WEIGHTS:
+        return _published(path)
+    if path.suffix != ".safetensors":
+        return {"kind": "media", **asdict(probe(path))}
+    kind = checkpoint.read_kind(path)
+    return {"codes": _codes, "voice": _voice, "checkpoint": _checkpoint, "other": _published}[kind](path)
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    header = checkpoint.read_header(path)
+    counts = dict.fromkeys(header.configs, 0)
+    for name, shape in header.shapes.items():
+        counts[name.split(".", 1)[0]] += torch.Size(shape).numel()
+    return {
+        "kind": "checkpoint",
+        "info": header.info,
+        "parameters": counts,
+        "config": {name: asdict(config) for name, config in header.configs.items()},
+    }
+
+
+def _published(path: Path) -> dict[str, Any]:
+    tensors = checkpoint.read_published(path)
+    first = sorted(tensors)[:5]
+    return {
+        "kind": "weights of another origin",
+        "tensors": len(tensors),
+        "parameters": sum(t.numel() for t in tensors.values()),
+        "first": {name: list(tensors[name].shape) for name in first},
+    }
+
+
+def _codes(path: Path) -> dict[str, Any]:
+    codes = load_codes(path)
+    return {
+        "kind": "codes",
+        "streams": [s.value for s in Stream if codes.stream(s) is not None],
+        "takes": codes.batch_size,
+        "frames": codes.num_frames,
+        "duration": codes.duration,
+        "frame_rate": codes.clock.frame_rate,
+        "codebook_size": codes.codebook_size,
+    }
+
+
+def _voice(path: Path) -> dict[str, Any]:
+    voice = load_voice(path)
+    return {"kind": "voice", "name": voice.name, "model_id": voice.model_id, "width": voice.embedding.numel()}
