@@ -16,6 +16,8 @@ from .timing import FrameClock
 from .types import Codes, Voice
 
 FORMAT = "1"
+KIND_KEY = "dualdub"
+"""The metadata key that holds what such a file says of itself."""
 
 
 def save_codes(path: Path | str, codes: Codes, *, info: Mapping[str, Any] | None = None) -> None:
@@ -69,25 +71,36 @@ def load_voice(path: Path | str) -> Voice:
         raise InputError(f"{Path(path).name}: its header does not describe a voice ({error}); save it again") from error
 
 
+def read_values(path: Path | str) -> dict[str, Any]:
+    """What a file of codes or a voice says of itself, without its tensors.
+
+    Raises:
+        InputError: missing, damaged, or another kind of file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            values = json.loads((file.metadata() or {}).get(KIND_KEY, "{}"))
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise InputError(f"{path.name}: damaged or truncated ({error}); save it again") from error
+    if not isinstance(values, dict) or values.get("kind") not in ("codes", "voice"):
+        raise InputError(f"{path.name}: got another kind of file, expected codes or a voice saved by DualDub")
+    return values
+
+
 def _save(path: Path | str, kind: str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-    metadata = {"dualdub_kind": kind, "dualdub_format": FORMAT, "values": json.dumps(dict(values))}
+    # One key: the order of several changes from write to write, and equal takes shall be equal files.
+    metadata = {KIND_KEY: json.dumps({"kind": kind, "format": FORMAT, **values})}
     with replacing(Path(path)) as temporary:
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, metadata=metadata)
 
 
 def _load(path: Path | str, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            found = metadata.get("dualdub_kind")
-            if found != kind or metadata.get("dualdub_format") != FORMAT:
-                raise InputError(
-                    f"{path.name}: got {found or 'another kind of file'}, expected {kind} saved by DualDub"
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads(metadata["values"])
-    except (SafetensorError, json.JSONDecodeError, KeyError) as error:
-        raise InputError(f"{path.name}: damaged or truncated ({error}); save it again") from error
+    values = read_values(path)
+    if values["kind"] != kind or values.get("format") != FORMAT:
+        raise InputError(f"{path.name}: got {values['kind']}, expected {kind} saved by DualDub")
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118

@@ -91,14 +91,6 @@ def save(path: Path | str, modules: Mapping[str, nn.Module], *, info: Mapping[st
         save_file(tensors, temporary, metadata=metadata)
 
 
-def read_kind(path: Path | str) -> str:
-    """What a safetensors file is: "checkpoint", "codes", "voice", or "other" for weights of another origin."""
-    with _opened(Path(path)) as file:
-        metadata = file.metadata() or {}
-    kind = metadata.get("dualdub_kind")
-    return kind if kind in ("codes", "voice") else "checkpoint" if "dualdub_format" in metadata else "other"
-
-
 def read_header(path: Path | str) -> Header:
     """Read only the header.
 
@@ -220,6 +212,16 @@ def read_published(path: Path | str) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(n, str) and isinstance(t, Tensor) for n, t in state.items()):
         raise CheckpointError(f"{path.name}: expected tensors by name, got {type(state).__name__} of other things")
     return state
+
+
+def read_metadata(path: Path | str) -> dict[str, str]:
+    """The free part of a safetensors header.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    with _opened(Path(path)) as file:
+        return dict(file.metadata() or {})
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from . import checkpoint
-from .artifacts import load_codes, load_voice
+from .artifacts import KIND_KEY, load_codes, load_voice, read_values
 from .errors import InputError
 from .media import probe
 from .types import Stream
@@ -29,8 +29,19 @@ def describe(path: Path | str) -> dict[str, Any]:
         return _published(path)
     if path.suffix != ".safetensors":
         return {"kind": "media", **asdict(probe(path))}
-    kind = checkpoint.read_kind(path)
-    return {"codes": _codes, "voice": _voice, "checkpoint": _checkpoint, "other": _published}[kind](path)
+    return {"codes": _codes, "voice": _voice, "checkpoint": _checkpoint, "other": _published}[kind_of(path)](path)
+
+
+def kind_of(path: Path | str) -> str:
+    """What a safetensors file is: "checkpoint", "codes", "voice", or "other" for weights of another origin.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    metadata = checkpoint.read_metadata(path)
+    if KIND_KEY in metadata:
+        return str(read_values(path)["kind"])
+    return "checkpoint" if "dualdub_format" in metadata else "other"
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Container:
     """What goes into a kind of file.
 
     Attributes:
+        muxer: FFmpeg's name of the format.
         sound: encoder of sound.
         bit_rate: of it, for each channel; 0 where it takes none.
         rates: Hz that it takes; any other sound becomes 48 000.
@@ -42,6 +43,7 @@ class Container:
         options: of FFmpeg's writer.
     """
 
+    muxer: str
     sound: str
     bit_rate: int
     rates: frozenset[int]
@@ -52,6 +54,7 @@ class Container:
 
 
 _MP4 = Container(
+    muxer="mp4",
     sound="aac",
     bit_rate=128_000,
     rates=frozenset((8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)),
@@ -61,10 +64,17 @@ _MP4 = Container(
     # Playable while it loads; keys such as ComfyUI's "workflow" are kept.
     options={"movflags": "faststart+use_metadata_tags"},
 )
-_MATROSKA = replace(_MP4, hides=False, options={})
-_WEBM = replace(_MATROSKA, sound="libopus", rates=frozenset((48_000,)), pictures=("libvpx-vp9", "libvpx"))
-_AVI = replace(_MATROSKA, sound="pcm_s16le", bit_rate=0, pictures=("mpeg4",), is_steady=True)
-CONTAINERS = {".mp4": _MP4, ".m4v": _MP4, ".mov": _MP4, ".mkv": _MATROSKA, ".webm": _WEBM, ".avi": _AVI}
+_MATROSKA = replace(_MP4, muxer="matroska", hides=False, options={})
+_WEBM = replace(_MATROSKA, muxer="webm", sound="libopus", rates=frozenset((48_000,)), pictures=("libvpx-vp9", "libvpx"))
+_AVI = replace(_MATROSKA, muxer="avi", sound="pcm_s16le", bit_rate=0, pictures=("mpeg4",), is_steady=True)
+CONTAINERS = {
+    ".mp4": _MP4,
+    ".m4v": _MP4,
+    ".mov": replace(_MP4, muxer="mov"),
+    ".mkv": _MATROSKA,
+    ".webm": _WEBM,
+    ".avi": _AVI,
+}
 """Kinds of file that can be written, by suffix."""
 
 _LAYOUTS = {1: "mono", 2: "stereo"}
@@ -133,7 +143,7 @@ def mux(
     with replacing(target) as temporary, ExitStack() as stack:
         container = stack.enter_context(opened(source))
         stream = picture_stream(container, what)
-        output = stack.enter_context(av.open(str(temporary), "w", options=dict(kind.options)))
+        output = stack.enter_context(av.open(str(temporary), "w", format=kind.muxer, options=dict(kind.options)))
         kept = {key: value for key, value in container.metadata.items() if key.lower() not in _CONTAINER_KEYS}
         output.metadata.update({**kept, **(metadata or {})})
         part = copyable(timeline, cut) if _may_copy(kind, container, stream, timeline) else None

@@ -55,20 +55,24 @@ def read_frames(
     timeline = read_timeline(source)
     length = clip_length(timeline.duration, start, duration, what)
     wanted = (video_feature_times(length) + start).tolist()
-    pixels, times = [], []
+    # Filled in place: a list to be stacked in the end would be held twice.
+    pixels, times = torch.empty((len(wanted), 3, size, size), dtype=torch.uint8), []
     with opened(source) as container:
         stream = picture_stream(container, what)
         # From the last picture that may still be the nearest to the start.
         first = timeline.stamps[max(0, bisect_left(timeline.stamps, timeline.stamp_at(start)) - 1)]
-        passing = stamped_frames(container, stream, timeline, what, start=first)
-        for time, frame, done in _nearest(((timeline.seconds(stamp), frame) for stamp, frame in passing), wanted):
+        passing = (
+            (timeline.seconds(stamp), frame)
+            for stamp, frame in stamped_frames(container, stream, timeline, what, start=first)
+        )
+        for time, frame, done in _nearest(passing, wanted):
             picture = Orientation.of(frame).apply(frame.to_ndarray(format="rgb24"))
-            pixels.append(fit_picture(picture, size))
+            pixels[len(times)] = fit_picture(picture, size)
             times.append(max(0.0, time - start))
             progress("watch", done, len(wanted))
-    if not pixels:
+    if not times:
         raise InputError(f"{what}: no picture can be decoded from {start} s on; the file is damaged, convert it")
-    return VideoFrames(torch.stack(pixels), torch.tensor(times, dtype=torch.float64), length)
+    return VideoFrames(pixels[: len(times)], torch.tensor(times, dtype=torch.float64), length)
 
 
 def frames_from_images(images: Tensor, *, fps: float, size: int) -> VideoFrames:

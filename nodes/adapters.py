@@ -18,6 +18,7 @@ from torch import nn
 from ..dualdub_core import checkpoint
 from ..dualdub_core.audio import fit_length, with_rate
 from ..dualdub_core.errors import CheckpointError, InputError
+from ..dualdub_core.inspection import kind_of
 from ..dualdub_core.media import MediaInfo, probe
 from ..dualdub_core.mixing import Mixed
 from ..dualdub_core.progress import Progress
@@ -269,7 +270,7 @@ def load_checkpoint(path: Path, precision: str) -> tuple[list[Managed | None], s
 
 def load_part(component: str, path: Path, published: Any = None) -> Managed | None:  # noqa: ANN401
     """One part: of a checkpoint of ours or, read by `published`, of weights that others published."""
-    if published is not None and (path.suffix != ".safetensors" or checkpoint.read_kind(path) == "other"):
+    if published is not None and (path.suffix != ".safetensors" or kind_of(path) == "other"):
         return manage(published(path), name=path.name)
     header = checkpoint.read_header(path)
     system = load_system(path, components=(component,))

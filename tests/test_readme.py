@@ -29,7 +29,8 @@ def test_every_link_leads_somewhere(path):
 
 def test_the_file_tree_names_every_module_of_the_core():
     tree = README.split("## Files")[1].split("## Published")[0]
-    modules = {p.name for p in BUILTIN.parent.parent.glob("*.py")} - {"__init__.py", "errors.py", "progress.py", "files.py"}
+    core = BUILTIN.parent.parent
+    modules = {p.name for p in core.glob("*.py")} - {"__init__.py", "errors.py", "progress.py", "files.py"}
     assert {name for name in modules if name not in tree} == set()
-    models = {p.stem for p in (BUILTIN.parent.parent / "models").glob("*.py")} - {"__init__", "layers", "token_condition"}
+    models = {p.stem for p in (core / "models").glob("*.py")} - {"__init__", "layers", "token_condition"}
     assert {name for name in models if name not in tree} == set()

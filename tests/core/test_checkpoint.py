@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from dualdub_core import checkpoint
 from dualdub_core.errors import CheckpointError
+from dualdub_core.inspection import kind_of
 from dualdub_core.models.dualdub import DualDub
 
 INFO = {"name": "tiny", "status": checkpoint.UNTRAINED}
@@ -69,7 +70,7 @@ def test_a_missing_file_is_named(tmp_path):
 def test_weights_of_another_origin_are_sent_to_their_own_loader(tmp_path):
     path = tmp_path / "x.safetensors"
     save_file({"a": torch.zeros(1)}, path)
-    assert checkpoint.read_kind(path) == "other"
+    assert kind_of(path) == "other"
     with pytest.raises(CheckpointError, match="not a DualDub checkpoint of format 1"):
         checkpoint.load(path)
 

@@ -1,10 +1,14 @@
 """Every trainer and every stage runs from its yaml file, in order, on a toy corpus."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from dualdub_core import checkpoint
 from dualdub_core.errors import ConfigError
@@ -26,18 +30,24 @@ def trained(toy_corpus, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name in ("codec_decoder", "codec_encoder", "codec_joint", "vae"):
-            train_run.main([str(TINY / f"{name}.yaml")])
-        parts = ["--codec", "runs/tiny/codec/checkpoint.safetensors", "--vae", "runs/tiny/vae/checkpoint.safetensors"]
+            _train(TINY / f"{name}.yaml")
+        codec, vae = (f"runs/tiny/{part}/checkpoint.safetensors" for part in ("codec", "vae"))
         for split in ("train", "validation"):
-            _precompute(f"corpus/{split}", f"prepared/{split}", *parts, "--keep-pictures")
+            _precompute(f"corpus/{split}", f"prepared/{split}", "--codec", codec, "--keep-pictures")
+            _precompute(f"corpus/{split}", f"latents/{split}", "--codec", codec, "--vae", vae)
         for name in ("flow", "video_encoder"):
-            train_run.main([str(TINY / f"{name}.yaml")])
+            _train(TINY / f"{name}.yaml")
         encoder = ["--video-encoder", "runs/tiny/video_encoder/checkpoint.safetensors"]
         for split in ("train", "validation"):
             _precompute(f"prepared/{split}", f"featured/{split}", *encoder)
         for stage in (1, 2, 3):
-            train_run.main([str(TINY / f"language_{stage}.yaml")])
+            _train(TINY / f"language_{stage}.yaml")
     return folder
+
+
+def _train(path):
+    AcceleratorState._reset_state()  # a process of its own would start without one
+    train_run.main([str(path)])
 
 
 def _precompute(source, target, *options):
@@ -46,10 +56,8 @@ def _precompute(source, target, *options):
 
 def test_every_trainer_and_stage_runs_and_leaves_a_trained_checkpoint(trained):
     runs = sorted(path.name for path in (trained / "runs" / "tiny").iterdir())
-    assert runs == sorted(
-        ["codec", "codec_decoder", "codec_encoder", "flow", "language_1", "language_2", "language_3"]
-        + ["vae", "video_encoder"]
-    )
+    stages = [f"language_{stage}" for stage in (1, 2, 3)]
+    assert runs == ["codec", "codec_decoder", "codec_encoder", "flow", *stages, "vae", "video_encoder"]
     for name in runs:
         folder = trained / "runs" / "tiny" / name
         assert checkpoint.read_header(folder / "checkpoint.safetensors").is_trained
@@ -87,9 +95,6 @@ def test_only_what_a_phase_trains_has_changed(trained):
         return checkpoint.load(path).modules["codec"].state_dict()
 
     decoder, encoder, joint = codec("codec_decoder"), codec("codec_encoder"), codec("codec")
-    assert all(
-        torch.equal(decoder[name], encoder[name]) == name.startswith("codebook") for name in decoder if "conv1.weight" in name
-    )
     torch.testing.assert_close(decoder["codebook.weight"], encoder["codebook.weight"])
     assert not torch.equal(joint["codebook.weight"], decoder["codebook.weight"])
     assert not torch.equal(joint["encoder.conv_in.weight"], encoder["encoder.conv_in.weight"])
@@ -99,12 +104,12 @@ def test_a_resumed_run_equals_the_uninterrupted_one_to_the_last_digit(trained, t
     whole = read(TINY / "language_3.yaml")
     monkeypatch.chdir(trained)
     values = (TINY / "language_3.yaml").read_text()
-    for name, minutes in (("whole", 0.0), ("halves", 1e-9)):
+    for name, minutes in (("whole", "0.0"), ("halves", "0.000000001")):
         text = values.replace("folder: runs/tiny/language_3", f"folder: {tmp_path / name}")
         (tmp_path / f"{name}.yaml").write_text(text + f"max_minutes: {minutes}\n")
-    train_run.main([str(tmp_path / "whole.yaml")])
+    _train(tmp_path / "whole.yaml")
     for _ in range(whole.num_updates):  # stopped after every update
-        train_run.main([str(tmp_path / "halves.yaml")])
+        _train(tmp_path / "halves.yaml")
     lines = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "halves")]
     assert lines[0] == lines[1]
     one, other = (
@@ -115,12 +120,32 @@ def test_a_resumed_run_equals_the_uninterrupted_one_to_the_last_digit(trained, t
     assert state_folder(tmp_path / "halves").name == "state"
 
 
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns_from_the_same_global_batch(trained, tmp_path):
+    text = (TINY / "language_3.yaml").read_text().replace("global_batch: 4", "global_batch: 8")
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text(text.replace("runs/tiny/language_3", str(tmp_path / name)))
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(CONFIGS.parents[1]), "OMP_NUM_THREADS": "1"}
+    for name, count in (("one", "1"), ("two", "2")):
+        command = [*launch, "--num_processes", count, "-m", "train.run", str(tmp_path / f"{name}.yaml")]
+        subprocess.run(command, cwd=trained, env=environment, check=True, capture_output=True)
+    one, two = (
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    )
+    assert [set(line) for line in one] == [set(line) for line in two]
+    for a, b in zip(one, two, strict=True):
+        assert a == pytest.approx(b, rel=2e-3)  # bfloat16 in the tiny run, summed in another order
+
+
 def test_another_configuration_does_not_continue_a_run(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(trained)
     text = (TINY / "flow.yaml").read_text().replace("num_updates: 4", "num_updates: 6")
     (tmp_path / "flow.yaml").write_text(text)
     with pytest.raises(SystemExit):
-        train_run.main([str(tmp_path / "flow.yaml")])
+        _train(tmp_path / "flow.yaml")
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("[!a]*/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}")

@@ -1,0 +1,59 @@
+"""Checkpoints that train writes: untrained and assembled."""
+
+import pytest
+import torch
+
+from dualdub_core import checkpoint
+from dualdub_core.errors import CheckpointError
+from dualdub_core.models.dit import decode_codes
+from train import assemble
+from train.sizes import codec_config, flow_config, vae_config
+from train.untrained import untrained_mini
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return untrained_mini(0)
+
+
+def test_the_untrained_parts_depend_on_the_seed_alone(parts):
+    state = torch.random.get_rng_state()
+    again, other = untrained_mini(0), untrained_mini(1)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert torch.equal(parts["model"].heads.weight, again["model"].heads.weight)
+    assert not torch.equal(parts["model"].heads.weight, other["model"].heads.weight)
+
+
+def test_untrained_sound_is_finite_and_does_not_clip(parts):
+    codes = torch.randint(0, parts["codec"].config.codebook_size, (2, 20), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        latents = decode_codes(parts["decoder"], codes, num_latent_frames=40, num_steps=2)
+        for sound in (parts["vae"].decode(latents), parts["codec"].decode(codes)):
+            assert sound.isfinite().all()
+            assert sound.abs().max() < 0.9
+
+
+def test_untrained_parts_are_not_assembled(parts, tmp_path):
+    path = tmp_path / "vae.safetensors"
+    checkpoint.save(path, {"vae": parts["vae"]}, info={"name": "x", "status": checkpoint.UNTRAINED})
+    with pytest.raises(CheckpointError, match="not trained"):
+        assemble.assemble({"vae": path}, name="x", provenance={})
+
+
+def test_parts_of_different_trainings_are_refused():
+    built = {
+        "codec": checkpoint.build("codec", codec_config("mini")),
+        "decoder": checkpoint.build("decoder", flow_config("tiny")),
+    }
+    with pytest.raises(CheckpointError, match="codebook differ"):
+        assemble.check_fit(built)
+    vae = checkpoint.build("vae", vae_config("mini"))
+    with pytest.raises(CheckpointError, match="latents differ"):
+        assemble.check_fit({"decoder": built["decoder"], "vae": vae})
+
+
+def test_weights_that_half_precision_cannot_hold_are_refused(parts, tmp_path):
+    vae = untrained_mini(0)["vae"]
+    vae.decoder.conv2.weight.data[0, 0, 0] = 1e6
+    with pytest.raises(CheckpointError, match="not finite"):
+        assemble.write(tmp_path / "x.safetensors", {"vae": vae}, {"name": "x", "status": "trained"}, dtype=torch.half)
