@@ -17,7 +17,9 @@ from dualdub_core.errors import CheckpointError, DualDubError
 from dualdub_core.models.wavtokenizer import WavTokenizer
 
 
-def assemble(files: Mapping[str, Path], *, name: str, provenance: Mapping[str, Any]) -> tuple[dict[str, nn.Module], Any]:
+def assemble(
+    files: Mapping[str, Path], *, name: str, provenance: Mapping[str, Any]
+) -> tuple[dict[str, nn.Module], dict[str, Any]]:
     """Load each component from its file and say where it came from.
 
     Returns:

@@ -92,7 +92,7 @@ def loader(corpus: Corpus, micros: "Sequence[Micro] | Endless", *, seed: int, nu
     """Load micro-batches in order."""
     return DataLoader(
         _Loaded(corpus, seed),
-        sampler=micros,  # type: ignore[arg-type]
+        sampler=micros,
         batch_size=None,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
@@ -129,7 +129,7 @@ def moved(batch: B, device: torch.device) -> B:
     assert is_dataclass(batch)
     values: dict[str, Any] = {f.name: getattr(batch, f.name) for f in fields(batch)}
     tensors = {name: value.to(device) for name, value in values.items() if isinstance(value, torch.Tensor)}
-    return replace(batch, **tensors)  # type: ignore[type-var]
+    return replace(batch, **tensors)
 
 
 def draw_seed(rng: np.random.Generator) -> int:

@@ -65,6 +65,11 @@ class SoundCorpus:
         waveforms = torch.stack([self._piece(self.waveform(item), rng) for item in rows])
         return SoundBatch("sound", draw_seed(rng), waveforms[:, None].repeat(1, self._channels, 1))
 
+    def some(self, seed: int) -> Tensor:
+        """A micro-batch's waveforms (B, C, N), to initialise a network with."""
+        rng = np.random.default_rng([seed, 3])
+        return self.batch(self.epoch(rng)[0], rng).waveform
+
     def waveform(self, item: int) -> Tensor:
         """A whole stem (N,) at this corpus' rate."""
         waveform, rate = sound(self._rows[item // 2][f"{_STREAMS[item % 2]}_flac"])

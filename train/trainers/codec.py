@@ -20,6 +20,7 @@ from dualdub_core.audio import MelConfig, log_mel
 from dualdub_core.models.wavtokenizer import WavTokenizer, WavTokenizerConfig
 
 from ..config import CodecTraining, RunConfig
+from ..initialise import scale_to_unit
 from ..losses import CodecLosses, exact, sound_distances
 from ..sizes import codec_config
 from ..sounds import SoundBatch, SoundCorpus
@@ -36,6 +37,10 @@ class CodecObjective(Objective):
     """A codec in one of its three phases."""
 
     parts = ("codec",)
+    code_counts: Tensor
+    code_sums: Tensor
+    _new_counts: Tensor
+    _new_sums: Tensor
 
     def __init__(self, codec: WavTokenizer, config: CodecTraining) -> None:
         super().__init__()
@@ -45,8 +50,6 @@ class CodecObjective(Objective):
         codec.backbone.requires_grad_(config.phase != "encoder")
         codec.head.requires_grad_(config.phase != "encoder")
         size, width = codec.codebook.weight.shape
-        self.code_counts: Tensor
-        self.code_sums: Tensor
         self.register_buffer("code_counts", torch.ones(size))
         self.register_buffer("code_sums", codec.codebook.weight.detach().clone())
         self.register_buffer("_new_counts", torch.zeros(size), persistent=False)
@@ -121,6 +124,8 @@ def make(config: RunConfig, *, is_resumed: bool) -> Setup:
     if not is_resumed:
         if training.init is None:
             fit_codebook(codec, corpus, training, config.seed)
+            some = corpus.some(config.seed)
+            scale_to_unit(codec.encoder, lambda: codec.encoder(some))
         if training.encoder_from is not None:
             other = checkpoint.load(training.encoder_from, components=["codec"], dtype=torch.float32).modules["codec"]
             require_equal("codec of encoder_from", other.config, codec.config)

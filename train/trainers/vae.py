@@ -4,14 +4,19 @@ Letters: B rows, C channels, N samples, Z latent channels, T latent frames.
 """
 
 import torch
+from torch import Tensor
 
 from dualdub_core.models.oobleck import Oobleck
 
 from ..config import RunConfig, VaeTraining
+from ..initialise import scale_to_unit
 from ..losses import VaeLosses, kl_divergence, sound_distances
 from ..sizes import vae_config
 from ..sounds import SoundBatch, SoundCorpus
 from .objective import Objective, Setup, initial
+
+_LOG_STD = -3.0  # about 0.05 after the softplus
+_LOUDNESS = 0.05
 
 
 class VaeObjective(Objective):
@@ -46,7 +51,7 @@ class VaeObjective(Objective):
         )
 
 
-def make(config: RunConfig, *, is_resumed: bool) -> Setup:  # noqa: ARG001, all makers are called alike
+def make(config: RunConfig, *, is_resumed: bool) -> Setup:
     """The run's objective and data."""
     training = config.vae
     assert training is not None
@@ -57,9 +62,24 @@ def make(config: RunConfig, *, is_resumed: bool) -> Setup:  # noqa: ARG001, all 
         "channels": vae.config.audio_channels,
         "hop_length": vae.config.hop_length,
     }
+    corpus = SoundCorpus(config.data.train, config.data, **of)
+    if training.init is None and not is_resumed:
+        initialise(vae, corpus.some(config.seed))
     validation = config.data.validation
     return Setup(
         objective=VaeObjective(vae, training),
-        train=SoundCorpus(config.data.train, config.data, **of),
+        train=corpus,
         validation=None if validation is None else SoundCorpus(validation, config.data, **of),
     )
+
+
+@torch.no_grad()
+def initialise(vae: Oobleck, waveform: Tensor) -> None:
+    """Start with latents near 1 that are hardly noisy, and with quiet sound."""
+    scale_to_unit(vae.encoder, lambda: vae.encoder(waveform))
+    noisy = vae.encoder.conv2
+    assert noisy.bias is not None
+    noisy.weight[vae.config.latent_channels :] *= 0.1
+    noisy.bias[vae.config.latent_channels :] = _LOG_STD
+    scale_to_unit(vae.decoder, lambda: vae.decoder(vae.encode(waveform)))
+    vae.decoder.conv2.weight.mul_(_LOUDNESS)
