@@ -20,7 +20,7 @@ from .inspection import describe
 from .loudness import integrated_lufs
 from .media import MediaInfo, probe, read_audio, write_wav
 from .mixing import MixConfig
-from .muxing import mux
+from .muxing import CONTAINERS, MuxReport, mux
 from .pipeline import Lock, encode_stem, retake_locks
 from .progress import Progress
 from .sampling import SamplingConfig, Seeds, StreamSampling
@@ -138,15 +138,21 @@ def _generate(options: argparse.Namespace) -> None:
         progress=bars,
     )
     bars.close()
-    _write(options, system, take, info)
+    _write(options, system, take, info, bars)
 
 
 def _check_targets(options: argparse.Namespace) -> None:
     out: Path = options.out
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file, expected a folder for the results")
-    if options.video is not None and (out / options.video.name).resolve() == options.video.resolve():
+    if options.video is not None and _target(options).resolve() == options.video.resolve():
         raise InputError(f"{out}: the video lies there and would be replaced; choose another folder")
+
+
+def _target(options: argparse.Namespace) -> Path:
+    """The dubbed video: named as the source, in Matroska where its own kind of file cannot be written."""
+    name: str = options.video.name if options.video.suffix.lower() in CONTAINERS else f"{options.video.stem}.mkv"
+    return Path(options.out / name)
 
 
 def _voice(options: argparse.Namespace, system: System, task: Task) -> Voice | None:
@@ -232,8 +238,9 @@ def _range(text: str) -> tuple[float, float]:
     return start, end
 
 
-def _write(options: argparse.Namespace, system: System, take: Take, info: MediaInfo | None) -> None:
+def _write(options: argparse.Namespace, system: System, take: Take, info: MediaInfo | None, bars: "_Bars") -> None:
     out: Path = options.out
+    muxed: MuxReport | None = None
     out.mkdir(parents=True, exist_ok=True)
     written: dict[str, str] = {}
     stems: dict[str, Audio] = {"speech": take.mixed.speech, "background": take.mixed.background, "mix": take.mixed.mix}
@@ -243,10 +250,16 @@ def _write(options: argparse.Namespace, system: System, take: Take, info: MediaI
     save_codes(out / "codes.safetensors", take.codes, info={"model": system.header.info["name"]})
     written["codes"] = "codes.safetensors"
     if info is not None:
-        target = out / options.video.name
-        mux(options.video, take.mixed.mix, target, start=options.start, duration=options.length)
+        target = _target(options)
+        muxed = mux(options.video, take.mixed.mix, target, start=options.start, duration=options.length, progress=bars)
+        bars.close()
         written["video"] = target.name
-    report = _report(options, system, take, written)
+        over = take.codes.duration - muxed.duration
+        if over > 0.01:
+            print(
+                f"note: the speech lasts {over:.2f} s longer than the video, {target.name} ends first", file=sys.stderr
+            )
+    report = _report(options, system, take, written) | {"video": None if muxed is None else asdict(muxed)}
     with replacing(out / "report.json") as temporary:
         temporary.write_text(json.dumps(report, indent=2), encoding="utf-8")
     for name in (*written.values(), "report.json"):

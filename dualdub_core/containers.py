@@ -157,7 +157,7 @@ def decoded(packet: Any, what: str) -> Sequence[Any]:  # noqa: ANN401
 
 
 def _moving(container: Any) -> list[Any]:  # noqa: ANN401
-    return [s for s in container.streams.video if not int(s.disposition) & int(Disposition.attached_pic)]
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
 
 def _reason(error: Exception) -> str:

@@ -8,6 +8,7 @@ Letters: B batch, N samples, C channels.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from .types import Audio, check_finite
 
 # Sound whose timestamps run further ahead of its samples than this has a hole that was meant.
 _HOLE = 0.05
+_SOUND_FILES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff"}
 _FULL_SCALE = {"int16": 2.0**15, "int32": 2.0**31, "int64": 2.0**63}
 
 
@@ -141,22 +143,10 @@ def read_audio(source: Source, *, start: float = 0.0, duration: float | None = N
     what = name_of(source)
     if not start >= 0 or not (duration is None or duration > 0):
         raise InputError(f"{what}: got start {start} s and duration {duration} s, expected 0 or more, and more than 0")
-    with opened(source) as container:
-        rate = sound_stream(container, what).rate
-        is_video = has_pictures(container)
-    origin = None
-    if is_video:
-        timeline = read_timeline(source)
-        origin = float(timeline.stamps[0] * timeline.time_base)
-    first, stop = round(start * rate), None if duration is None else round((start + duration) * rate)
-    with opened(source) as container:
-        blocks = list(_samples_within(_placed_blocks(container, origin, what), first, stop))
-    if not blocks:
+    samples, rate = _read_sound_file(source, start, duration) or _read_sound_track(source, start, duration, what)
+    if not samples.shape[1]:
         raise InputError(f"{what}: has no sound from {start} s on; choose an earlier start or another file")
-    if len({len(block) for block in blocks}) > 1:
-        raise InputError(f"{what}: its number of channels changes midway; export it again")
-    waveform = torch.from_numpy(np.concatenate(blocks, axis=1))
-    return check_finite(Audio(waveform[None], rate), what)
+    return check_finite(Audio(torch.from_numpy(samples)[None], rate), what)
 
 
 def write_wav(path: Path | str, audio: Audio, *, subtype: str = "PCM_24") -> None:
@@ -190,6 +180,40 @@ def _named_rate(timeline: Timeline, stream: Any) -> Fraction:  # noqa: ANN401
         if named and abs(len(timeline.stamps) / named - timeline.duration) <= max(CLOSE, 2 * timeline.time_base):
             return Fraction(named)
     return timeline.fps.limit_denominator(100_000)
+
+
+def _read_sound_file(source: Source, start: float, duration: float | None) -> tuple[NDArray[np.float32], int] | None:
+    """Samples (C, N) and rate by libsndfile, which is exact where FFmpeg leaves padding in; None for other files."""
+    if isinstance(source, BytesIO) or Path(source).suffix.lower() not in _SOUND_FILES or not Path(source).is_file():
+        return None
+    try:
+        with soundfile.SoundFile(source) as file:
+            rate = file.samplerate
+            first = min(round(start * rate), file.frames)
+            count = -1 if duration is None else round((start + duration) * rate) - first
+            file.seek(first)
+            return np.ascontiguousarray(file.read(count, dtype="float32", always_2d=True).T), rate
+    except soundfile.LibsndfileError:
+        return None
+
+
+def _read_sound_track(
+    source: Source, start: float, duration: float | None, what: str
+) -> tuple[NDArray[np.float32], int]:
+    """Samples (C, N) and rate by FFmpeg."""
+    with opened(source) as container:
+        rate: int = sound_stream(container, what).rate
+        is_video = has_pictures(container)
+    origin = None
+    if is_video:
+        timeline = read_timeline(source)
+        origin = float(timeline.stamps[0] * timeline.time_base)
+    first, stop = round(start * rate), None if duration is None else round((start + duration) * rate)
+    with opened(source) as container:
+        blocks = list(_samples_within(_placed_blocks(container, origin, what), first, stop))
+    if len({len(block) for block in blocks}) > 1:
+        raise InputError(f"{what}: its number of channels changes midway; export it again")
+    return np.concatenate(blocks or [np.zeros((1, 0), np.float32)], axis=1), rate
 
 
 def _placed_blocks(

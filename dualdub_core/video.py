@@ -56,7 +56,8 @@ def read_frames(
     length = clip_length(timeline.duration, start, duration, what)
     wanted = (video_feature_times(length) + start).tolist()
     # Filled in place: a list to be stacked in the end would be held twice.
-    pixels, times = torch.empty((len(wanted), 3, size, size), dtype=torch.uint8), []
+    pixels = torch.empty((len(wanted), 3, size, size), dtype=torch.uint8)
+    times: list[float] = []
     with opened(source) as container:
         stream = picture_stream(container, what)
         # From the last picture that may still be the nearest to the start.
@@ -92,7 +93,7 @@ def frames_from_images(images: Tensor, *, fps: float, size: int) -> VideoFrames:
         raise InputError(f"images: got {fps} fps, expected a positive number")
     duration = len(images) / fps
     times = torch.arange(len(images), dtype=torch.float64) / fps
-    chosen = nearest_times(times, video_feature_times(duration)).unique()
+    chosen = torch.unique_consecutive(nearest_times(times, video_feature_times(duration)))
     pixels = [
         fit_picture((images[i, ..., :3].float().clamp(0, 1) * 255).round().byte().cpu().numpy(), size)
         for i in chosen.tolist()

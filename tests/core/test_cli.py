@@ -57,6 +57,7 @@ def test_a_video_becomes_stems_a_mix_a_dubbed_video_and_a_report(run, make_video
     assert report["loudness"]["true_peak_db"] <= -1
     info = probe(out / "clip.mp4")
     assert (info.duration, info.has_audio, info.num_frames) == (probe(video).duration, True, 23)
+    assert report["video"]["copied"] is True
 
 
 def test_the_same_seeds_write_the_same_files(run, make_video):
@@ -77,8 +78,9 @@ def test_the_same_seeds_write_the_same_files(run, make_video):
         {"rate": 25, "num_frames": 1},
         {"rate": Fraction(30_000, 1001), "num_frames": 7, "name": "clip.mkv"},
         {"rate": 12, "num_frames": 9, "name": "clip.avi"},
+        {"rate": 25, "num_frames": 9, "name": "clip.ts"},
     ],
-    ids=["23.976", "60", "variable", "one frame", "mkv", "avi"],
+    ids=["23.976", "60", "variable", "one frame", "mkv", "avi", "a kind that is not written"],
 )
 def test_any_frame_rate_gives_stems_of_exactly_the_videos_length(run, make_video, clip, decoder):
     video = make_video(**clip)
