@@ -9,7 +9,7 @@ import torch
 from . import checkpoint
 from .artifacts import KIND_KEY, load_codes, load_voice, read_values
 from .errors import InputError
-from .media import probe
+from .media import probe, read_audio
 from .types import Stream
 
 _WEIGHTS = {".ckpt", ".pt", ".pth", ".bin"}
@@ -28,7 +28,7 @@ def describe(path: Path | str) -> dict[str, Any]:
     if path.suffix in _WEIGHTS:
         return _published(path)
     if path.suffix != ".safetensors":
-        return {"kind": "media", **asdict(probe(path))}
+        return _media(path)
     return {"codes": _codes, "voice": _voice, "checkpoint": _checkpoint, "other": _published}[kind_of(path)](path)
 
 
@@ -42,6 +42,18 @@ def kind_of(path: Path | str) -> str:
     if KIND_KEY in metadata:
         return str(read_values(path)["kind"])
     return "checkpoint" if "dualdub_format" in metadata else "other"
+
+
+def _media(path: Path) -> dict[str, Any]:
+    try:
+        return {"kind": "video", **asdict(probe(path))}
+    except InputError as no_video:
+        try:
+            audio = read_audio(path)
+        except InputError:
+            raise no_video from None
+    rate, channels = audio.sample_rate, audio.waveform.shape[1]
+    return {"kind": "sound", "duration": audio.duration, "sample_rate": rate, "channels": channels}
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:

@@ -117,6 +117,8 @@ def _describe(context: Any, first: Any, stream: Any) -> None:  # noqa: ANN401
         context.sample_aspect_ratio = stream.sample_aspect_ratio
     # Halved colour planes need even sides.
     context.width, context.height, context.pix_fmt = max(2, width & ~1), max(2, height & ~1), "yuv420p"
+    # With them mp4 says how far decoding times are apart, and the last picture would end at a wrong time.
+    context.max_b_frames = 0
     context.color_range = _LIMITED
     source = stream.codec_context
     if source.colorspace != _RGB:

@@ -161,8 +161,8 @@ def timeline_of(
     shown = [packet for packet in times if not packet.is_hidden]
     stamps = sorted({packet.shown for packet in shown})
     gap = Fraction(stamps[-1] - stamps[0], len(stamps) - 1) if len(stamps) > 1 else period
-    last = max(shown, key=lambda packet: packet.shown).length or max(1, round(gap))
-    return Timeline(times, stamps, last, base, is_counted)
+    last = 0 if is_counted else max(shown, key=lambda packet: packet.shown).length
+    return Timeline(times, stamps, last or max(1, round(gap)), base, is_counted)
 
 
 def stamped_frames(

@@ -169,14 +169,14 @@ def test_the_video_is_never_written_over_itself(run, make_video, tmp_path):
     assert video.read_bytes() == before
 
 
-def test_inspect_describes_every_kind_of_file(run, make_video, tmp_path, capfd):
+def test_inspect_describes_every_kind_of_file(run, make_video, voice, tmp_path, capfd):
     video = make_video()
     run(video, "--save-voice", tmp_path / "anna.safetensors")
     seen = {}
-    for path in (BUILTIN, video, tmp_path / "out" / "codes.safetensors", tmp_path / "anna.safetensors"):
+    for path in (BUILTIN, video, tmp_path / "out" / "codes.safetensors", tmp_path / "anna.safetensors", voice):
         assert main(["inspect", str(path)]) == 0
         seen[path.name] = json.loads(capfd.readouterr().out)
-    assert [s["kind"] for s in seen.values()] == ["checkpoint", "media", "codes", "voice"]
+    assert [s["kind"] for s in seen.values()] == ["checkpoint", "video", "codes", "voice", "sound"]
     assert seen[BUILTIN.name]["parameters"].keys() == {"model", "video_encoder", "codec", "decoder", "vae"}
     assert seen["clip.mp4"]["duration"] == 1.0
     assert seen["codes.safetensors"]["frames"] == 40

@@ -1,6 +1,7 @@
 """Facts about video files, their sound, and sound files out."""
 
 import logging
+import struct
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +20,7 @@ H264 = "libx264" if "libx264" in av.codecs_available else "mpeg4"
 VP8 = "libvpx"
 
 
-def film(path, count=25, *, rate=25, codec=H264, size=(64, 48), times=None, turned=0, sound=None, b_frames=2):
+def film(path, count=25, *, rate=25, codec=H264, size=(64, 48), times=None, sound=None, b_frames=2):
     """A grey film; `times` are the pictures' milliseconds, `sound` is (samples (1, N), rate, first sample)."""
     with av.open(path if isinstance(path, Pipe) else str(path), "w", format=getattr(path, "format", None)) as output:
         stream = output.add_stream(codec, rate=rate)
@@ -27,8 +28,6 @@ def film(path, count=25, *, rate=25, codec=H264, size=(64, 48), times=None, turn
         context = stream.codec_context
         context.max_b_frames, context.gop_size = b_frames, 12
         context.time_base = Fraction(1, 1000) if times else 1 / Fraction(rate)
-        if turned:
-            stream.set_display_rotation(turned)
         if sound is not None:
             track = output.add_stream("pcm_s16le", rate=sound[1], layout="mono")
         for i in range(count):
@@ -41,6 +40,15 @@ def film(path, count=25, *, rate=25, codec=H264, size=(64, 48), times=None, turn
             frame.sample_rate, frame.pts, frame.time_base = sound[1], sound[2], Fraction(1, sound[1])
             output.mux(track.encode(frame))
             output.mux(track.encode(None))
+    return path
+
+
+def turn(path, matrix):
+    """Give the one track of an mp4 file a display matrix (a, b, c, d), as phones do."""
+    a, b, c, d = (65536 * value for value in matrix)
+    data = bytearray(path.read_bytes())
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
     return path
 
 
@@ -115,9 +123,11 @@ def test_a_live_stream_has_no_duration_in_its_header_and_one_here(tmp_path):
     assert probe(path).duration == pytest.approx(0.4, abs=0.001)
 
 
-@pytest.mark.parametrize("turned", [0, 90, 180, 270])
-def test_sides_are_as_displayed(tmp_path, turned):
-    info = probe(film(tmp_path / "phone.mp4", 2, turned=turned))
+@pytest.mark.parametrize(
+    ("turned", "matrix"), [(0, (1, 0, 0, 1)), (90, (0, -1, 1, 0)), (180, (-1, 0, 0, -1)), (270, (0, 1, -1, 0))]
+)
+def test_sides_are_as_displayed(tmp_path, turned, matrix):
+    info = probe(turn(film(tmp_path / "phone.mp4", 2), matrix))
     assert info.rotation == turned
     assert (info.width, info.height) == ((48, 64) if turned % 180 else (64, 48))
 

@@ -1,5 +1,6 @@
 """New sound under old pictures: copied bit by bit, exactly as long, in sync to the sample."""
 
+import struct
 from fractions import Fraction
 from io import BytesIO
 
@@ -18,7 +19,7 @@ H264 = "libx264" if "libx264" in av.codecs_available else "mpeg4"
 needs_h264 = pytest.mark.skipif(H264 != "libx264", reason="needs an H.264 encoder")
 
 
-def film(path, count=50, *, rate=25, codec=H264, times=None, turned=0, size=(64, 48), b_frames=0):
+def film(path, count=50, *, rate=25, codec=H264, times=None, size=(64, 48), b_frames=0):
     """Red grows from 0 to 255, the upper left quarter is green; a key frame every ten pictures."""
     with av.open(str(path), "w") as output:
         stream = output.add_stream(codec, rate=rate, options={"sc_threshold": "0"} if codec == "libx264" else {})
@@ -26,8 +27,6 @@ def film(path, count=50, *, rate=25, codec=H264, times=None, turned=0, size=(64,
         context = stream.codec_context
         context.gop_size, context.max_b_frames = 10, b_frames
         context.time_base = Fraction(1, 1000) if times else 1 / Fraction(rate)
-        if turned:
-            stream.set_display_rotation(turned)
         for i in range(count):
             picture = np.zeros((size[1], size[0], 3), np.uint8)
             picture[..., 0] = round(255 * i / max(1, count - 1))
@@ -36,6 +35,15 @@ def film(path, count=50, *, rate=25, codec=H264, times=None, turned=0, size=(64,
             frame.pts, frame.time_base = times[i] if times else i, context.time_base
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
+    return path
+
+
+def turn(path, matrix):
+    """Give the one track of an mp4 file a display matrix (a, b, c, d), as phones do."""
+    a, b, c, d = (65536 * value for value in matrix)
+    data = bytearray(path.read_bytes())
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
     return path
 
 
@@ -136,7 +144,7 @@ def test_hidden_pictures_stay_hidden(tmp_path):
 
 @pytest.mark.parametrize("target", ["out.mp4", "out.mkv"])
 def test_rotation_is_kept(tmp_path, target):
-    source = film(tmp_path / "in.mp4", 5, turned=90)
+    source = turn(film(tmp_path / "in.mp4", 5), (0, -1, 1, 0))
     assert mux(source, click(1, 0.1), tmp_path / target).copied
     info = probe(tmp_path / target)
     assert (info.rotation, info.width, info.height) == (90, 48, 64)
@@ -182,7 +190,7 @@ def test_a_part_that_ends_among_b_frames_is_encoded_again_and_none_is_lost(tmp_p
 
 
 def test_pictures_encoded_again_are_upright_and_alike(tmp_path):
-    source = film(tmp_path / "in.mp4", 20, turned=90)
+    source = turn(film(tmp_path / "in.mp4", 20), (0, -1, 1, 0))
     assert not mux(source, click(1, 0.1), tmp_path / "out.mp4", start=0.04).copied
     info = probe(tmp_path / "out.mp4")
     assert (info.rotation, info.width, info.height) == (0, 48, 64)
