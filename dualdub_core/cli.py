@@ -95,8 +95,8 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     mixing.add_argument("--duck", type=float, default=0.0, help="dB the background yields to speech")
     mixing.add_argument("--lufs", type=float, help="loudness of the mix")
     add("--save-voice", type=Path, metavar="FILE", help="keep the voice for later")
-    add("--device", default="cpu")
-    add("--precision", choices=sorted(DTYPES), default="fp32")
+    add("--device", default="cpu", help="where the models run: cpu, cuda, mps ...")
+    add("--precision", choices=sorted(DTYPES), default="fp32", help="of the language model and the flow decoder")
     add("-q", "--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=_generate)
 
@@ -107,7 +107,7 @@ def _generate(options: argparse.Namespace) -> None:
         raise InputError(f"video: task '{task.value}' needs a video file")
     _check_targets(options)
     bars = _Bars(quiet=options.quiet)
-    system = load_system(options.model, device=options.device, dtype=DTYPES[options.precision])
+    system = load_system(options.model, device=_device(options.device), dtype=DTYPES[options.precision])
     if not system.header.is_trained:
         print(
             f"note: the weights '{system.header.info['name']}' are untrained: what you hear is noise of the right "
@@ -147,6 +147,14 @@ def _check_targets(options: argparse.Namespace) -> None:
         raise InputError(f"{out}: is a file, expected a folder for the results")
     if options.video is not None and _target(options).resolve() == options.video.resolve():
         raise InputError(f"{out}: the video lies there and would be replaced; choose another folder")
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # how torch says so differs from device to device
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise InputError(f"device: '{name}' cannot be used here ({reason}); try 'cpu'") from error
 
 
 def _target(options: argparse.Namespace) -> Path:

@@ -146,6 +146,7 @@ def test_untrained_weights_say_so(run, make_video):
         (["{video}", "--model", "{video}"], "clip.mp4: damaged, truncated or not safetensors"),
         (["{video}", "--lock-speech", "{video}"], "clip.mp4: has no sound track"),
         (["{text}"], "words.mp4"),
+        (["{video}", "--device", "abacus"], "device: 'abacus' cannot be used here"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_one(run, make_video, tmp_path, arguments, message):
@@ -198,6 +199,14 @@ def test_the_dubbed_videos_sound_lasts_as_long_as_its_picture(run, make_video):
         rate = container.streams.audio[0].rate
         samples = sum(frame.samples for frame in container.decode(audio=0))
     assert abs(samples - 29 * 1001 / 30_000 * rate) <= 1024
+
+
+def test_half_precision_gives_stems_of_the_same_length(run, make_video):
+    video = make_video()
+    _, full, _ = run(video, out="full")
+    code, half, said = run(video, "--precision", "bf16", out="half")
+    assert code == 0, said.err
+    assert lengths(full) == lengths(half)
 
 
 @pytest.mark.slow
