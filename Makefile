@@ -35,5 +35,5 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
-	$(INSTALL) --editable ".[dev,train]"
+	$(INSTALL) --editable ".[dev,train,bench]"
 	touch $@ $(VENV)/.demo

@@ -190,7 +190,7 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str) -> nn.Module
 def read_published(path: Path | str) -> dict[str, Tensor]:
     """The tensors of a published weights file: `.safetensors`, or a `.ckpt`/`.pt`/`.bin` without running its pickle.
 
-    A Lightning container is opened to its `state_dict`.
+    A container that holds them under `state_dict` (Lightning) or `model` is opened.
 
     Raises:
         CheckpointError: missing, truncated, or a pickle with anything but tensors in it.
@@ -208,7 +208,11 @@ def read_published(path: Path | str) -> dict[str, Tensor]:
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError, UnicodeError) as error:
         reason = str(error).split("\n", maxsplit=1)[0][:160]
         raise CheckpointError(f"{path.name}: damaged or truncated ({reason}); download it again") from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else content
+    state = content
+    for container in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(container), dict):
+            state = content[container]
+            break
     if not isinstance(state, dict) or not all(isinstance(n, str) and isinstance(t, Tensor) for n, t in state.items()):
         raise CheckpointError(f"{path.name}: expected tensors by name, got {type(state).__name__} of other things")
     return state
