@@ -44,7 +44,8 @@ def read_film_sound(film: Path, *, start: float, duration: float) -> tuple[Tenso
         rate = int(stream.rate)
         part = np.zeros(num_samples(duration, rate), np.float32)
         filled = 0
-        container.seek(max(0, int((origin - _RUN_UP) / stream.time_base)), stream=stream)
+        if start > _RUN_UP:  # a jump to the beginning would leave out what an encoder puts before it
+            container.seek(int((origin - _RUN_UP) / stream.time_base), stream=stream)
         for position, block in _placed(container, stream, film.name, origin):
             if position >= len(part):
                 break
@@ -75,7 +76,8 @@ def read_film_pictures(film: Path, *, start: float, duration: float, size: int) 
     with opened(film) as container:
         origin = _origin(container, film.name)
         stream = picture_stream(container, film.name)
-        container.seek(max(0, int((origin + start) / stream.time_base)), stream=stream)
+        if start > 0:
+            container.seek(int((origin + start) / stream.time_base), stream=stream)
         for frame in frames_of(container, stream, film.name):
             if frame.pts is None:
                 continue
