@@ -6,6 +6,7 @@ A run that stopped is continued by the same command with the same --json; groups
 
 import argparse
 import json
+import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,14 @@ from dualdub_core.sampling import SamplingConfig, StreamSampling
 from dualdub_core.system import BUILTIN, System, load_system
 
 from .figures.bench import COMPARED, GROUPS, Bench
-from .figures.compose import TakeConfig
+from .figures.clips import EvalClip
+from .figures.compose import Made, TakeConfig, make_takes
+from .figures.picture import paint_takes
 from .figures.table import Figure, from_json, render, render_expectations, to_json
+from .scenes.config import Kind
+
+_PAINTED = 4
+"""Clips of each kind in the picture."""
 
 Figures = dict[str, Figure]
 
@@ -97,10 +104,25 @@ def complete(system: System, main: System) -> System:
     return replace(system, **{name: getattr(main, name) for name in lacking})
 
 
+def plot(path: Path, bench: Bench, system: System) -> None:
+    """Paint the first takes of the table that have a video, background alone and both together."""
+    few = replace(bench, limit=min(_PAINTED, bench.limit or _PAINTED))
+    clips: list[EvalClip] = []
+    made: list[Made] = []
+    for kind in (Kind.V2A, Kind.JOINT):
+        of_kind = few.clips(kind)
+        voices = few.voices(kind) if kind is Kind.JOINT else of_kind
+        clips += of_kind
+        made += make_takes(system, kind.task, of_kind, voices, few.take)
+    paint_takes(path, clips, made)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = _parser()
     options = parser.parse_args(argv)
+    # The voices of the corpus are all short, and training saw them so.
+    logging.getLogger("dualdub_core.voice").setLevel(logging.ERROR)
     try:
         print(_run(options))
     except DualDubError as error:
@@ -138,6 +160,8 @@ def _run(options: argparse.Namespace) -> str:
     for subject in subjects[1:]:
         other = complete(load_system(subject.path, device=options.device), system)
         others[subject.name] = judge(bench, subject, other, record, {})
+    if options.plot:
+        plot(options.plot, bench, system)
     name, status = system.header.info.get("name", options.checkpoint.name), system.header.info.get("status", "")
     caption = f"{name}{f' ({status})' if status else ''}; {options.decoder} decoder, seed {options.seed}"
     caption += f", temperature {options.temperature:g}, top-k {options.top_k}, guidance {options.cfg_scale:g}"
@@ -162,6 +186,7 @@ def _parser() -> argparse.ArgumentParser:
         help="another checkpoint's language model; gates are known for 'stage-3-only' and 'no-aligner'",
     )
     parser.add_argument("--json", type=Path, help="keep the figures here, and continue from them")
+    parser.add_argument("--plot", type=Path, help="also paint some takes into this PNG")
     parser.add_argument("--decoder", choices=("flow", "codec"), default="flow")
     parser.add_argument("--steps", type=int, default=10, help="of the flow's solver")
     parser.add_argument("--temperature", type=float, default=0.8)
