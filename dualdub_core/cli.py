@@ -16,6 +16,7 @@ from . import hub
 from .artifacts import load_codes, load_voice, save_codes, save_voice
 from .errors import DualDubError, InputError
 from .files import replacing
+from .flow import SOLVERS, evaluation_times
 from .inspection import describe
 from .loudness import integrated_lufs
 from .media import MediaInfo, probe, read_audio, write_wav
@@ -25,6 +26,7 @@ from .pipeline import Lock, encode_stem, retake_locks
 from .progress import Progress
 from .sampling import SamplingConfig, Seeds, StreamSampling
 from .system import BUILTIN, System, Take, generate, load_system
+from .text import normalise
 from .types import Audio, Stream, Task, VideoFrames, Voice
 from .video import read_frames
 from .voice import encode_voice
@@ -49,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dualdub", description="Speech and background sound for a silent video.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_generate(commands.add_parser("generate", help="make the soundtrack of a video"))
+    defaults = argparse.ArgumentDefaultsHelpFormatter
+    _add_generate(commands.add_parser("generate", help="make the soundtrack of a video", formatter_class=defaults))
     inspect = commands.add_parser("inspect", help="say what a checkpoint, a media file, codes or a voice holds")
     inspect.add_argument("file", type=Path)
     inspect.set_defaults(run=_inspect)
@@ -66,16 +69,16 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     add("--script", default="", help="what is said, or @FILE to read it from a file")
     add("--voice", type=Path, help="a recording of the speaker, 3 to 10 s, or a voice saved by --save-voice")
     add("-o", "--out", type=Path, required=True, help="folder for the results")
-    add("--task", choices=[t.value for t in Task], default=Task.JOINT.value)
-    add("--model", type=Path, default=BUILTIN, help="a DualDub checkpoint (default: the built-in mini model)")
+    add("--task", choices=[t.value for t in Task], default=Task.JOINT.value, help="which streams are written")
+    add("--model", type=Path, default=BUILTIN, help="a DualDub checkpoint; the built-in mini model")
     add("--decoder", choices=["flow", "codec"], default="flow", help="final quality, or a fast draft")
-    add("--steps", type=int, default=10, help="of the flow's solver")
-    add("--solver", choices=["euler", "midpoint"], default="euler")
+    add("--steps", type=int, default=10, help="of the flow decoder's solver; more is slower")
+    add("--solver", choices=list(SOLVERS), default="euler", help="of the flow decoder")
     add("--seed", type=int, default=0, help="of both streams")
     add("--speech-seed", type=int, help="of speech alone")
     add("--background-seed", type=int, help="of the background alone")
-    add("--lock-speech", type=Path, metavar="FILE", help="a recording the speech stream is held to")
-    add("--lock-background", type=Path, metavar="FILE", help="a recording the background stream is held to")
+    add("--lock-speech", type=Path, metavar="FILE", help="a recording that is the speech; the rest fits it")
+    add("--lock-background", type=Path, metavar="FILE", help="a recording that is the background; the rest fits it")
     add("--retake", metavar="FROM:TO", help="seconds to sample anew; the rest is kept from --codes")
     add("--retake-stream", choices=["both", "speech", "background"], default="both")
     add("--codes", type=Path, help="codes of an earlier take (default: codes.safetensors in the output folder)")
@@ -85,9 +88,10 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     sampling = parser.add_argument_group("sampling")
     for stream in Stream:
         defaults = StreamSampling()
-        sampling.add_argument(f"--{stream.value}-temperature", type=float, default=defaults.temperature)
-        sampling.add_argument(f"--{stream.value}-top-k", type=int, default=defaults.top_k)
-        sampling.add_argument(f"--{stream.value}-top-p", type=float, default=defaults.top_p)
+        name, more = stream.value, sampling.add_argument
+        more(f"--{name}-temperature", type=float, default=defaults.temperature, help="0 takes the likeliest always")
+        more(f"--{name}-top-k", type=int, default=defaults.top_k, help="choose among so many likeliest; 0 means all")
+        more(f"--{name}-top-p", type=float, default=defaults.top_p, help="and among those that hold this share")
     sampling.add_argument("--cfg", type=float, default=1.0, help="guidance, 1.0 = off")
     mixing = parser.add_argument_group("mix")
     mixing.add_argument("--speech-gain", type=float, default=0.0, help="dB")
@@ -105,8 +109,15 @@ def _generate(options: argparse.Namespace) -> None:
     task = Task(options.task)
     if options.video is None and task is not Task.SPEECH:
         raise InputError(f"video: task '{task.value}' needs a video file")
-    _check_targets(options)
+    _check_early(options, task)
     bars = _Bars(quiet=options.quiet)
+    try:
+        _run(options, task, bars)
+    finally:
+        bars.close()
+
+
+def _run(options: argparse.Namespace, task: Task, bars: "_Bars") -> None:
     system = load_system(options.model, device=_device(options.device), dtype=DTYPES[options.precision])
     if not system.header.is_trained:
         print(
@@ -116,6 +127,7 @@ def _generate(options: argparse.Namespace) -> None:
         )
     voice = _voice(options, system, task)
     info, frames = _watch(options, system, task, bars)
+    recordings = _recordings(options)
     take = generate(
         system,
         task=task,
@@ -125,28 +137,42 @@ def _generate(options: argparse.Namespace) -> None:
         duration=options.duration,
         sampling=_sampling(options),
         seeds=_seeds(options),
-        locks=_locks(options, system, frames.duration if frames else options.duration),
+        locks=_locks(options, system, recordings, frames.duration if frames else options.duration),
+        recordings=recordings,
         decoder=options.decoder,
         num_steps=options.steps,
         solver=options.solver,
-        mixing=MixConfig(
-            speech_gain_db=options.speech_gain,
-            background_gain_db=options.background_gain,
-            ducking_db=options.duck,
-            target_lufs=options.lufs,
-        ),
+        mixing=_mixing(options),
         progress=bars,
     )
-    bars.close()
     _write(options, system, take, info, bars)
 
 
-def _check_targets(options: argparse.Namespace) -> None:
+def _check_early(options: argparse.Namespace, task: Task) -> None:
+    """Refuse what can be known to be wrong before a model is loaded."""
+    evaluation_times(options.steps, options.solver)
+    for settings in (_sampling, _seeds, _mixing):
+        settings(options)
+    if task is not Task.BACKGROUND:
+        normalise(_script(options.script))
+    if options.retake is not None:
+        _range(options.retake)
+        if not _kept_codes(options).is_file():
+            raise InputError(
+                f"retake: {_kept_codes(options)}: no such file; make a first take into this folder, or give --codes"
+            )
+    for path in (options.video, options.voice, options.lock_speech, options.lock_background):
+        if path is not None and not path.is_file():
+            raise InputError(f"{path}: {'is a folder, expected a file' if path.is_dir() else 'no such file'}")
     out: Path = options.out
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file, expected a folder for the results")
     if options.video is not None and _target(options).resolve() == options.video.resolve():
         raise InputError(f"{out}: the video lies there and would be replaced; choose another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: the folder cannot be made ({error.strerror}); choose another") from error
 
 
 def _device(name: str) -> torch.device:
@@ -194,6 +220,8 @@ def _script(script: str) -> str:
     if not script.startswith("@"):
         return script
     path = Path(script[1:])
+    if not path.is_file():
+        raise InputError(f"script: {path}: no such file")
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -212,25 +240,43 @@ def _sampling(options: argparse.Namespace) -> SamplingConfig:
     return SamplingConfig(**streams, cfg_scale=options.cfg)
 
 
+def _mixing(options: argparse.Namespace) -> MixConfig:
+    return MixConfig(
+        speech_gain_db=options.speech_gain,
+        background_gain_db=options.background_gain,
+        ducking_db=options.duck,
+        target_lufs=options.lufs,
+    )
+
+
+def _kept_codes(options: argparse.Namespace) -> Path:
+    return Path(options.codes or options.out / "codes.safetensors")
+
+
+def _recordings(options: argparse.Namespace) -> dict[Stream, Audio]:
+    files = {Stream.SPEECH: options.lock_speech, Stream.BACKGROUND: options.lock_background}
+    return {stream: read_audio(path) for stream, path in files.items() if path is not None}
+
+
 def _seeds(options: argparse.Namespace) -> Seeds:
     own = {s.value: getattr(options, f"{s.value}_seed") for s in Stream}
     return Seeds(**{name: options.seed if seed is None else seed for name, seed in own.items()})
 
 
-def _locks(options: argparse.Namespace, system: System, duration: float | None) -> list[Lock]:
+def _locks(
+    options: argparse.Namespace, system: System, recordings: dict[Stream, Audio], duration: float | None
+) -> list[Lock]:
     locks: list[Lock] = []
-    for stream, path in ((Stream.SPEECH, options.lock_speech), (Stream.BACKGROUND, options.lock_background)):
-        if path is None:
-            continue
+    for stream, recording in recordings.items():
         if duration is None:
             raise InputError("lock: give --duration, the length that the locked recording is fitted to")
         if system.codec is None:
             raise InputError("lock: this checkpoint has no codec to encode the recording with")
-        locks.append(Lock(stream, encode_stem(system.codec, read_audio(path), duration=duration)))
+        locks.append(Lock(stream, encode_stem(system.codec, recording, duration=duration)))
     if options.retake is not None:
         start, end = _range(options.retake)
         streams = tuple(Stream) if options.retake_stream == "both" else (Stream(options.retake_stream),)
-        codes = load_codes(options.codes or options.out / "codes.safetensors")
+        codes = load_codes(_kept_codes(options))
         streams = tuple(s for s in streams if codes.stream(s) is not None)
         # A recording given for a stream counts more than the earlier take of it.
         given = {lock.stream for lock in locks}
@@ -249,7 +295,6 @@ def _range(text: str) -> tuple[float, float]:
 def _write(options: argparse.Namespace, system: System, take: Take, info: MediaInfo | None, bars: "_Bars") -> None:
     out: Path = options.out
     muxed: MuxReport | None = None
-    out.mkdir(parents=True, exist_ok=True)
     written: dict[str, str] = {}
     stems: dict[str, Audio] = {"speech": take.mixed.speech, "background": take.mixed.background, "mix": take.mixed.mix}
     for name, audio in stems.items():
@@ -260,7 +305,6 @@ def _write(options: argparse.Namespace, system: System, take: Take, info: MediaI
     if info is not None:
         target = _target(options)
         muxed = mux(options.video, take.mixed.mix, target, start=options.start, duration=options.length, progress=bars)
-        bars.close()
         written["video"] = target.name
         over = take.codes.duration - muxed.duration
         if over > 0.01:
@@ -269,7 +313,8 @@ def _write(options: argparse.Namespace, system: System, take: Take, info: MediaI
             )
     report = _report(options, system, take, written) | {"video": None if muxed is None else asdict(muxed)}
     with replacing(out / "report.json") as temporary:
-        temporary.write_text(json.dumps(report, indent=2), encoding="utf-8")
+        temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
+    bars.close()
     for name in (*written.values(), "report.json"):
         print(out / name)
 

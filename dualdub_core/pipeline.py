@@ -72,7 +72,9 @@ def retake_locks(codes: Codes, *, start: float, end: float, streams: Sequence[St
         InputError: the range is empty or outside the clip, or a stream is not in the codes.
     """
     if not 0 <= start < end <= codes.duration + 1e-6:
-        raise InputError(f"retake: got {start} to {end} s, expected a range within 0 to {codes.duration:.3f} s")
+        raise InputError(
+            f"retake: got {start} to {end} s, expected a start before an end, both within 0 to {codes.duration:.3f} s"
+        )
     locks = []
     for stream in STREAMS:
         kept = codes.stream(stream)

@@ -1,7 +1,7 @@
 """All parts of a DualDub loaded together, and the whole job in one call."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 import torch
 
 from . import checkpoint
+from .audio import fit_length, to_mono, with_rate
 from .errors import CheckpointError
 from .flow import Solver
 from .mixing import MixConfig, Mixed, mix
@@ -21,7 +22,7 @@ from .pipeline import Lock, decode_codec, decode_flow, sample_codes
 from .progress import Progress, silent
 from .sampling import SamplingConfig, Seeds
 from .text import TextConfig, TextTokenizer
-from .types import Codes, Soundtrack, Task, VideoFrames, Voice
+from .types import Audio, Codes, Soundtrack, Stream, Task, VideoFrames, Voice
 from .video import encode_frames
 
 BUILTIN = Path(__file__).parent / "weights" / "mini.safetensors"
@@ -113,6 +114,7 @@ def generate(
     sampling: SamplingConfig | None = None,
     seeds: Seeds | None = None,
     locks: Sequence[Lock] = (),
+    recordings: Mapping[Stream, Audio] | None = None,
     decoder: Decoder = "flow",
     num_steps: int = 10,
     solver: Solver = "euler",
@@ -131,6 +133,8 @@ def generate(
         sampling: settings of both streams.
         seeds: one a stream.
         locks: codes to hold streams to.
+        recordings: what locked streams were encoded from; they are the stems, since decoding their codes again would
+            only lose quality.
         decoder: "flow" (section 3.5), or "codec" for a fast draft.
         num_steps: of the flow's solver.
         solver: "euler" or "midpoint".
@@ -179,10 +183,20 @@ def generate(
             seed=(seeds or Seeds()).background,
             progress=progress,
         )
+    soundtrack = with_recordings(soundtrack, recordings or {})
     lap("decode")
     mixed = mix(soundtrack, mixing or MixConfig())
     lap("mix")
     return Take(codes=codes, soundtrack=soundtrack, mixed=mixed, seconds=seconds)
+
+
+def with_recordings(soundtrack: Soundtrack, recordings: Mapping[Stream, Audio]) -> Soundtrack:
+    """The soundtrack with recordings in place of decoded stems, at its rate, as long as it is and as many channels."""
+    stems = {Stream.SPEECH: soundtrack.speech, Stream.BACKGROUND: soundtrack.background}
+    for stream, recording in recordings.items():
+        fitted = fit_length(with_rate(to_mono(recording), soundtrack.sample_rate), soundtrack.num_samples)
+        stems[stream] = Audio(fitted.waveform.expand_as(stems[stream].waveform), soundtrack.sample_rate)
+    return Soundtrack(stems[Stream.SPEECH], stems[Stream.BACKGROUND])
 
 
 def _part(part: P | None, what: str) -> P:

@@ -126,7 +126,9 @@ def normalise(text: str) -> str:
     visible = text.translate(dict.fromkeys(map(ord, _INVISIBLE)))
     result = " ".join(unicodedata.normalize("NFC", visible).split())
     if not result:
-        raise InputError("script: got no text, expected at least one word; for a video without speech choose that task")
+        raise InputError(
+            "script: got no text, expected at least one word; for a video without speech choose the task 'background'"
+        )
     return result
 
 

@@ -43,7 +43,7 @@ def encode_voice(model: DualDub, reference: Audio, *, name: str = "") -> Voice:
             f"voice: got {reference.duration:.2f} s, expected at least {MIN_SECONDS} s of speech, better 3 to 10 s"
         )
     if reference.duration < SHORT_SECONDS:
-        logger.warning("voice: %.1f s is short; 3 to 10 s describe a speaker better", reference.duration)
+        logger.warning("voice: %.2f s is short; 3 to 10 s describe a speaker better", reference.duration)
     mel_config = model.config.speaker.mel
     mono = with_rate(to_mono(reference), mel_config.sample_rate).waveform[:1, 0]  # (1, N)
     loudest = mono.abs().max()

@@ -27,7 +27,7 @@ def run(tmp_path, voice, capfd):
 
     def generate(*arguments, script="one red ball", out="out", **_):
         words = ["generate", *map(str, arguments), "--voice", str(voice), "--out", str(tmp_path / out), "--quiet"]
-        if script:
+        if script and "--script" not in arguments:
             words += ["--script", script]
         code = main(words)
         return code, tmp_path / out, capfd.readouterr()
@@ -110,6 +110,9 @@ def test_a_locked_background_is_kept_and_a_retake_changes_only_its_range(run, ma
     locked = load_codes(out / "codes.safetensors")
     _, out, _ = run(video, "--lock-background", voice, "--speech-seed", 9)
     assert load_codes(out / "codes.safetensors").background.equal(locked.background)
+    # The recording itself is the stem, up to the mix's gain.
+    stem, recording = soundfile.read(out / "background.wav")[0], soundfile.read(voice)[0][:24_000]
+    assert np.corrcoef(stem, recording)[0, 1] > 0.99
     first = load_codes(out / "codes.safetensors")
     code, out, _ = run(video, "--retake", "0.25:0.5", "--seed", 77)
     again = load_codes(out / "codes.safetensors")
@@ -136,8 +139,10 @@ def test_untrained_weights_say_so(run, make_video):
     ("arguments", "message"),
     [
         (["nowhere.mp4"], "nowhere.mp4: no such file"),
+        (["."], ".: is a folder, expected a file"),
+        (["{video}", "--script", "@nowhere.txt"], "script: nowhere.txt: no such file"),
         ([], "task 'joint' needs a video file"),
-        (["{video}", "--retake", "2:1"], "codes.safetensors: no such file"),
+        (["{video}", "--retake", "2:1"], "codes.safetensors: no such file; make a first take into this folder"),
         (["{video}", "--retake", "soon"], "retake: got 'soon', expected FROM:TO in seconds"),
         (["{video}", "--start", "9"], "expected 0 up to less than the clip's 1.000 s"),
         (["{video}", "--steps", "0"], "expected at least 1"),
@@ -159,6 +164,13 @@ def test_a_mistake_is_one_line_and_exit_code_one(run, make_video, tmp_path, argu
     assert message in errors[0]
     assert "Traceback" not in said.err
     assert not out.exists() or not any(out.iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_found_before_any_work(run, make_video, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, said = run(make_video(), out="file/out")
+    assert code == 1
+    assert "the folder cannot be made" in said.err
 
 
 def test_the_video_is_never_written_over_itself(run, make_video, tmp_path):

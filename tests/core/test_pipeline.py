@@ -103,7 +103,9 @@ def test_a_retake_changes_its_range_of_its_stream_only(sample):
 
 @pytest.mark.parametrize(("start", "end"), [(0.4, 0.2), (-0.1, 0.2), (0.5, 0.8), (0.2, 0.2)])
 def test_a_retake_outside_the_clip_is_refused(sample, start, end):
-    with pytest.raises(InputError, match=f"retake: got {start} to {end} s, expected a range within 0 to 0.700 s"):
+    with pytest.raises(
+        InputError, match=f"retake: got {start} to {end} s, expected a start before an end, both within 0 to 0.700 s"
+    ):
         retake_locks(sample(), start=start, end=end, streams=[Stream.SPEECH])
 
 
