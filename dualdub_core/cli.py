@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DualDubError as error:
         print(f"dualdub: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a full disk, a folder without permission
+        print(f"dualdub: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("dualdub: cancelled", file=sys.stderr)
         return 130

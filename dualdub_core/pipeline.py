@@ -82,7 +82,9 @@ def retake_locks(codes: Codes, *, start: float, end: float, streams: Sequence[St
             if stream in streams:
                 raise InputError(f"retake: these codes have no {stream.value} stream")
         elif stream in streams:
-            locks += [Lock(stream, kept, 0.0, start), Lock(stream, kept, end, None)]
+            clock, last = codes.clock, codes.num_frames
+            locks += [Lock(stream, kept, 0.0, start)] if clock.frame_at(start) > 0 else []
+            locks += [Lock(stream, kept, end, None)] if clock.frame_at(end) < last else []
         else:
             locks.append(Lock(stream, kept))
     return tuple(locks)
@@ -321,6 +323,12 @@ def _forced(model: DualDub, task: Task, locks: Sequence[Lock], num_frames: int, 
             raise InputError(f"lock: codes outside 0 to {size - 1}; they come from another codec than the model's")
         first = clock.frame_at(lock.start)
         last = num_frames if lock.end is None else min(num_frames, clock.frame_at(lock.end))
+        if not 0 <= first < last:
+            end = "the end" if lock.end is None else f"{lock.end} s"
+            raise InputError(
+                f"lock: got {lock.start} s to {end} of the {lock.stream.value} stream, expected a start before an end "
+                f"within the clip's {clock.duration(num_frames):.3f} s"
+            )
         forced[:, STREAMS.index(lock.stream), first:last] = lock.codes[:, first:last].cpu()
     return forced
 

@@ -131,7 +131,7 @@ def generate(
         voice: from `encode_voice` or `load_voice`.
         duration: seconds, for speech only; ends on its own when None.
         sampling: settings of both streams.
-        seeds: one a stream.
+        seeds: one a stream; the background's also draws the source noise of a flow decoder that has it.
         locks: codes to hold streams to.
         recordings: what locked streams were encoded from; they are the stems, since decoding their codes again would
             only lose quality.

@@ -4,7 +4,7 @@ B batch, N samples, C channels, F video frames, L text ids, T frames of a stream
 V vocabulary, H W picture.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import torch
@@ -148,6 +148,22 @@ class Codes:
     def stream(self, stream: Stream) -> Tensor | None:
         """The codes of one stream (B, T), or None."""
         return self.speech if stream is Stream.SPEECH else self.background
+
+    def take(self, index: int) -> "Codes":
+        """One take of several, counted from 0.
+
+        Raises:
+            InputError: there is no such take.
+        """
+        if not 0 <= index < self.batch_size:
+            raise InputError(f"select take: got take {index + 1}, expected 1 to {self.batch_size}")
+        rows = slice(index, index + 1)
+        return replace(
+            self,
+            speech=None if self.speech is None else self.speech[rows],
+            background=None if self.background is None else self.background[rows],
+            lengths=None if self.lengths is None else self.lengths[rows],
+        )
 
     @property
     def batch_size(self) -> int:

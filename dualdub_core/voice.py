@@ -9,6 +9,7 @@ import torch
 from .audio import log_mel, to_mono, with_rate
 from .errors import InputError
 from .models.dualdub import DualDub
+from .timing import num_samples
 from .types import Audio, Voice, check_finite
 
 MIN_SECONDS, SHORT_SECONDS, MAX_SECONDS = 0.5, 3.0, 10.0
@@ -49,7 +50,7 @@ def encode_voice(model: DualDub, reference: Audio, *, name: str = "") -> Voice:
     loudest = mono.abs().max()
     if loudest < 10 ** (SILENCE_DB / 20):
         raise InputError(f"voice: got silence (below {SILENCE_DB:.0f} dB throughout), expected someone speaking")
-    keep = round(MAX_SECONDS * mel_config.sample_rate)
+    keep = num_samples(MAX_SECONDS, mel_config.sample_rate)
     start = max(0, (mono.shape[1] - keep) // 2)
     weight = model.speaker_encoder.proj.weight
     mel = log_mel(mono[:, start : start + keep], mel_config).to(weight)

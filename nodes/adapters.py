@@ -1,7 +1,7 @@
 """Between ComfyUI and the core: sockets to types and back, models, progress, words on a node."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -192,15 +192,6 @@ def mix_text(mixed: Mixed) -> str:
         f"{lufs:.1f} LUFS, true peak {peak:.1f} dBTP, limiter {'off' if not less else f'up to {less:.1f} dB'}"
         for lufs, peak, less in values
     )
-
-
-def take_of(codes: Codes, index: int) -> Codes:
-    """One take of several, counted from 0."""
-    if not 0 <= index < codes.batch_size:
-        raise InputError(f"select take: got take {index + 1}, expected 1 to {codes.batch_size}")
-    rows = {s.value: None if (row := codes.stream(s)) is None else row[index : index + 1] for s in Stream}
-    lengths = None if codes.lengths is None else codes.lengths[index : index + 1]
-    return replace(codes, **rows, lengths=lengths)
 
 
 # Models

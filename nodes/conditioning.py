@@ -19,6 +19,10 @@ STREAMS = {
 }
 
 
+def _seconds(name: str, tooltip: str, *, default: float = 0.0) -> io.Float.Input:
+    return io.Float.Input(name, default=default, min=0.0, max=86_400.0, step=0.01, tooltip=tooltip)
+
+
 class Script(io.ComfyNode):
     """Text to script."""
 
@@ -206,29 +210,11 @@ class LockStream(io.ComfyNode):
                     options=["background", "speech"],
                     tooltip="Which stream is held to the recording.",
                 ),
-                io.Float.Input(
-                    "start",
-                    default=0.0,
-                    min=0.0,
-                    max=86_400.0,
-                    step=0.01,
-                    tooltip="Seconds where the lock begins.",
-                ),
-                io.Float.Input(
-                    "end",
-                    default=0.0,
-                    min=0.0,
-                    max=86_400.0,
-                    step=0.01,
-                    tooltip="Seconds where the lock ends. 0 is the end of the clip.",
-                ),
-                io.Float.Input(
+                _seconds("start", "Seconds where the lock begins."),
+                _seconds("end", "Seconds where the lock ends. 0 is the end of the clip."),
+                _seconds(
                     "duration",
-                    default=0.0,
-                    min=0.0,
-                    max=86_400.0,
-                    step=0.01,
-                    tooltip="Seconds of the clip, if no features are connected. 0 takes the recording's "
+                    "Seconds of the clip, if no features are connected. 0 takes the recording's "
                     "own length. The recording is cut or continued with silence to this.",
                 ),
                 a.Features.Input("features", optional=True, tooltip="Of the video: they give the clip's duration."),
@@ -272,22 +258,8 @@ class RetakeRange(io.ComfyNode):
             search_aliases=["redo section", "inpaint", "regenerate part", "punch in", "fix a word"],
             inputs=[
                 a.CodesSocket.Input("codes", tooltip="The earlier take, from a sampler or Load Codes."),
-                io.Float.Input(
-                    "start",
-                    default=0.0,
-                    min=0.0,
-                    max=86_400.0,
-                    step=0.01,
-                    tooltip="Seconds where the retake begins.",
-                ),
-                io.Float.Input(
-                    "end",
-                    default=1.0,
-                    min=0.0,
-                    max=86_400.0,
-                    step=0.01,
-                    tooltip="Seconds where the retake ends.",
-                ),
+                _seconds("start", "Seconds where the retake begins."),
+                _seconds("end", "Seconds where the retake ends.", default=1.0),
                 io.Combo.Input("streams", options=list(STREAMS), tooltip="What is sampled anew in this range."),
             ],
             outputs=[a.LockSocket.Output("locks", tooltip="For the sampler.")],

@@ -204,7 +204,7 @@ class SelectTake(io.ComfyNode):
     @classmethod
     def execute(cls, codes: Codes, take: int) -> io.NodeOutput:
         """Keep one row."""
-        return io.NodeOutput(a.take_of(codes, take - 1))
+        return io.NodeOutput(codes.take(take - 1))
 
 
 class SaveCodes(io.ComfyNode):

@@ -1,6 +1,5 @@
 import json
 import struct
-from dataclasses import replace
 
 import pytest
 import torch
@@ -153,10 +152,3 @@ def test_a_save_that_fails_leaves_the_old_file_whole(saved, tiny_config, monkeyp
 def test_every_file_says_whether_it_was_trained(tmp_path, tiny_model):
     with pytest.raises(CheckpointError, match="info needs a name and a status"):
         checkpoint.save(tmp_path / "x.safetensors", {"model": tiny_model}, info={"name": "x"})
-
-
-def test_loading_takes_the_files_memory_and_no_second_copy(saved):
-    tensor = next(checkpoint.load(saved).modules["model"].parameters())
-    assert tensor.untyped_storage().nbytes() >= tensor.numel() * 4
-    config = checkpoint.read_header(saved).configs["model"]
-    assert all(p.is_meta for p in checkpoint.build("model", replace(config)).parameters())

@@ -151,6 +151,7 @@ def test_untrained_weights_say_so(run, make_video):
         (["{video}", "--model", "{video}"], "clip.mp4: damaged, truncated or not safetensors"),
         (["{video}", "--lock-speech", "{video}"], "clip.mp4: has no sound track"),
         (["{text}"], "words.mp4"),
+        (["{video}", "--save-voice", "{text}/anna.safetensors"], "words.mp4"),
         (["{video}", "--device", "abacus"], "device: 'abacus' cannot be used here"),
     ],
 )

@@ -109,6 +109,29 @@ def test_a_retake_outside_the_clip_is_refused(sample, start, end):
         retake_locks(sample(), start=start, end=end, streams=[Stream.SPEECH])
 
 
+@pytest.mark.parametrize(("start", "end"), [(0.0, 0.3), (0.3, SECONDS), (0.0, SECONDS)])
+def test_a_retake_may_reach_an_edge_of_the_clip(sample, start, end):
+    first = sample()
+    again = sample(locks=retake_locks(first, start=start, end=end, streams=list(Stream)), seeds=Seeds(speech=99))
+    kept = torch.ones(28, dtype=torch.bool)
+    kept[round(start * 40) : round(end * 40)] = False
+    assert torch.equal(again.speech[:, kept], first.speech[:, kept])
+    assert not torch.equal(again.speech[:, ~kept], first.speech[:, ~kept])
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.5, 0.2), (5.0, None), (-0.1, 0.3), (0.3, 0.3)])
+def test_a_lock_that_would_hold_nothing_is_refused(sample, start, end):
+    with pytest.raises(InputError, match=f"lock: got {start} s to .* of the speech stream"):
+        sample(locks=[Lock(Stream.SPEECH, torch.zeros(1, 28, dtype=torch.int64), start, end)])
+
+
+def test_one_take_of_several_stands_alone(sample):
+    takes = sample(batch_size=3)
+    assert torch.equal(takes.take(1).speech, takes.speech[1:2])
+    with pytest.raises(InputError, match="got take 4, expected 1 to 3"):
+        takes.take(3)
+
+
 def soundtracks(codes, tiny_codec, tiny_decoder, tiny_vae):
     return {
         "codec": decode_codec(tiny_codec, codes),
