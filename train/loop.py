@@ -320,7 +320,7 @@ def make_optimiser(parameters: list[nn.Parameter], config: OptimiserConfig) -> t
     """Adam, with decoupled weight decay where there is any."""
     betas = (config.betas[0], config.betas[1])
     return torch.optim.AdamW(
-        parameters, lr=config.max_lr, betas=betas, eps=config.eps, weight_decay=config.weight_decay
+        parameters, lr=config.max_lr, betas=betas, eps=config.eps, weight_decay=config.weight_decay, fused=True
     )
 
 
