@@ -34,6 +34,10 @@ _COMPONENTS = {
     "vae": (".models.oobleck", "OobleckConfig", "Oobleck"),
 }
 COMPONENTS = tuple(_COMPONENTS)
+"""The parts of a system."""
+
+_JUDGES = {"casp": (".dualbench.casp", "CaspConfig", "Casp")}
+_KNOWN = _COMPONENTS | _JUDGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +78,9 @@ def save(path: Path | str, modules: Mapping[str, nn.Module], *, info: Mapping[st
     """
     if info.get("status") not in (TRAINED, UNTRAINED) or not info.get("name"):
         raise CheckpointError(f"{path}: info needs a name and a status, '{TRAINED}' or '{UNTRAINED}', got {dict(info)}")
-    unknown = sorted(set(modules) - set(COMPONENTS))
+    unknown = sorted(set(modules) - set(_KNOWN))
     if unknown:
-        raise CheckpointError(f"{path}: unknown components {unknown}; known are {list(COMPONENTS)}")
+        raise CheckpointError(f"{path}: unknown components {unknown}; known are {list(_KNOWN)}")
     tensors = {
         f"{component}.{name}": tensor.detach().to("cpu").contiguous()
         for component, module in modules.items()
@@ -108,9 +112,9 @@ def read_header(path: Path | str) -> Header:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     try:
         raw, info = json.loads(metadata["config"]), json.loads(metadata["info"])
-        unknown = sorted(set(raw) - set(COMPONENTS))
+        unknown = sorted(set(raw) - set(_KNOWN))
         if unknown:
-            raise CheckpointError(f"{path.name}: unknown components {unknown}; known are {list(COMPONENTS)}")
+            raise CheckpointError(f"{path.name}: unknown components {unknown}; known are {list(_KNOWN)}")
         configs = {name: from_dict(_classes(name)[0], values, name) for name, values in raw.items()}
     except (KeyError, json.JSONDecodeError, ConfigError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{path.name}: the header's configuration is not usable: {error}") from error
@@ -199,15 +203,7 @@ def read_published(path: Path | str) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         with _opened(path) as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    _require_file(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        reason = str(error).split("\n", maxsplit=1)[0][:160]
-        raise CheckpointError(f"{path.name}: refused, it holds more than tensors or is damaged ({reason})") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError, UnicodeError) as error:
-        reason = str(error).split("\n", maxsplit=1)[0][:160]
-        raise CheckpointError(f"{path.name}: damaged or truncated ({reason}); download it again") from error
+    content = _unpickled(path)
     state = content
     for container in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(container), dict):
@@ -218,6 +214,23 @@ def read_published(path: Path | str) -> dict[str, Tensor]:
     return state
 
 
+def read_published_values(path: Path | str, container: str) -> dict[str, Any]:
+    """The plain values, such as sizes, that a published `.ckpt`/`.pt`/`.bin` holds beside its tensors.
+
+    Args:
+        path: the file.
+        container: the key they lie under.
+
+    Raises:
+        CheckpointError: as `read_published`, or the file has no such values.
+    """
+    content = _unpickled(Path(path))
+    values = content.get(container) if isinstance(content, dict) else None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{Path(path).name}: has no values under '{container}'; expected the file as published")
+    return values
+
+
 def read_metadata(path: Path | str) -> dict[str, str]:
     """The free part of a safetensors header.
 
@@ -226,6 +239,19 @@ def read_metadata(path: Path | str) -> dict[str, str]:
     """
     with _opened(Path(path)) as file:
         return dict(file.metadata() or {})
+
+
+def _unpickled(path: Path) -> Any:  # noqa: ANN401
+    """What a `.ckpt`/`.pt`/`.bin` holds, without running its pickle."""
+    _require_file(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        reason = str(error).split("\n", maxsplit=1)[0][:160]
+        raise CheckpointError(f"{path.name}: refused, it holds more than tensors or is damaged ({reason})") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError, UnicodeError) as error:
+        reason = str(error).split("\n", maxsplit=1)[0][:160]
+        raise CheckpointError(f"{path.name}: damaged or truncated ({reason}); download it again") from error
 
 
 @contextmanager
@@ -244,7 +270,7 @@ def _require_file(path: Path) -> None:
 
 
 def _classes(component: str) -> tuple[type[Any], type[Any]]:
-    module, config, model = _COMPONENTS[component]
+    module, config, model = _KNOWN[component]
     package = import_module(module, __package__)
     return getattr(package, config), getattr(package, model)
 
