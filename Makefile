@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 
 demo: $(VENV)/.demo
 	$(BIN)/dualdub generate workflows/assets/demo.mp4 \
-		--script "one red ball falls" --voice workflows/assets/voice.wav --out out/demo
+		--script "four seven eight four one nine" --voice workflows/assets/voice.wav --out out/demo
 
 test: $(VENV)/.test lint
 	$(BIN)/python -m pytest -m "not slow"
@@ -35,5 +35,5 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
-	$(INSTALL) --editable ".[dev,train,bench]"
+	$(INSTALL) --editable ".[dev,train,bench,handoff]"
 	touch $@ $(VENV)/.demo

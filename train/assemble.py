@@ -92,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--dtype", choices=["float16", "float32"], default="float16")
+    parser.add_argument("--prefer", choices=["flow", "codec"], help="the decoder that was measured to sound better")
     parser.add_argument("--note", action="append", default=[], metavar="KEY=VALUE", help="provenance, e.g. hours=2.5")
     for component in COMPONENTS:
         parser.add_argument(f"--{component.replace('_', '-')}", type=Path, help="run folder or checkpoint")
@@ -100,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     provenance = dict(note.split("=", 1) for note in options.note)
     try:
         modules, info = assemble(files, name=options.name, provenance=provenance)
+        if options.prefer is not None:
+            info = {**info, "preferred_decoder": options.prefer}
         write(options.out, modules, info, dtype=getattr(torch, options.dtype))
     except DualDubError as error:
         parser.exit(2, f"{error}\n")

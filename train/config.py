@@ -25,7 +25,9 @@ class DataConfig:
         micro_batch: rows a process takes through the network at once.
         max_frames: code frames a micro-batch may hold at most, rows times frames; 0 = no cap.
         seconds: length of the pieces that trainers of sound and of the flow cut from clips.
-        pad_to: speech-only rows are padded to a multiple of this many code frames; 1 = exact buckets.
+        pad_to: speech-only rows are padded to a multiple of this many code frames, texts to as many ids and voices to
+            as many mel frames; 1 = exact buckets. A CPU prepares bfloat16 kernels for every new length, five times
+            the work itself.
         num_workers: loader processes; 0 loads in the training process.
     """
 
@@ -194,8 +196,25 @@ class VideoEncoderTraining:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CaspTraining:
+    """Training of the benchmark's CASP (section 4.3).
+
+    Attributes:
+        size: of a new CASP.
+        init: checkpoint with a CASP to start from.
+        beats: published BEATs file that the audio branch starts from, as in the paper; from scratch when None.
+        shortest: seconds; the pieces of an update have one random length between this and the data's `seconds`.
+    """
+
+    size: Size
+    init: str | None = None
+    beats: str | None = None
+    shortest: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
-    """One run; exactly one of the last five fields says what is trained.
+    """One run; exactly one of the last six fields says what is trained.
 
     Attributes:
         name: of the run and of what it makes.
@@ -231,6 +250,7 @@ class RunConfig:
     flow: FlowTraining | None = None
     video_encoder: VideoEncoderTraining | None = None
     language: LanguageTraining | None = None
+    casp: CaspTraining | None = None
 
     def __post_init__(self) -> None:
         given = [name for name in PARTS if getattr(self, name) is not None]
@@ -244,7 +264,7 @@ class RunConfig:
             raise ConfigError("run: log_every, save_every and validate_every must be at least 1")
 
 
-PARTS = ("codec", "vae", "flow", "video_encoder", "language")
+PARTS = ("codec", "vae", "flow", "video_encoder", "language", "casp")
 
 
 def read(path: Path) -> RunConfig:

@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 
+import torch
 from torch import nn
 
 from dualdub_core import checkpoint
+from dualdub_core.dualbench.frontends import BEATS_RATE
 from dualdub_core.models.dualdub import DualDubConfig
-from dualdub_core.timing import FrameClock
+from dualdub_core.timing import FrameClock, num_samples
 
 from .config import RunConfig
-from .sizes import codec_config, flow_config, language_config, vae_config, video_encoder_config
+from .sizes import casp_config, codec_config, flow_config, language_config, vae_config, video_encoder_config
 from .stages import stage_of
 from .trainers.objective import train_only
 
@@ -60,6 +62,11 @@ def _parts(config: RunConfig) -> tuple[dict[str, nn.Module], int, int, int]:
         )
         slots = flow.latent_clock.num_frames(seconds)
         return {"decoder": checkpoint.build("decoder", flow)}, slots, flow.width, flow.num_layers
+    if config.casp is not None:
+        casp = casp_config(config.casp.size)
+        # Each branch sees only its own stem: all weights together see one piece's patches.
+        slots = int(casp.beats.num_patches(torch.tensor(num_samples(seconds, BEATS_RATE))))
+        return {"casp": checkpoint.build("casp", casp)}, slots, casp.beats.width, 2 * casp.beats.num_layers
     training = config.language
     parts: dict[str, nn.Module] = {}
     if config.video_encoder is not None:

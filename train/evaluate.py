@@ -15,10 +15,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from dualdub_core.checkpoint import read_header
 from dualdub_core.errors import DualDubError, InputError
 from dualdub_core.files import replacing
 from dualdub_core.sampling import SamplingConfig, StreamSampling
-from dualdub_core.system import BUILTIN, System, load_system
+from dualdub_core.system import BUILTIN, System, load_system, preferred_decoder
 
 from .figures.bench import COMPARED, GROUPS, Bench
 from .figures.clips import EvalClip
@@ -130,10 +131,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace) -> str:
+    if options.decoder is None and options.checkpoint.is_file():
+        options.decoder = preferred_decoder(read_header(options.checkpoint))
     take = TakeConfig(
         sampling=SamplingConfig(
-            speech=StreamSampling(temperature=options.temperature, top_k=options.top_k),
-            background=StreamSampling(temperature=options.temperature, top_k=options.top_k),
+            speech=StreamSampling(temperature=options.speech_temperature, top_k=options.speech_top_k),
+            background=StreamSampling(temperature=options.background_temperature, top_k=options.background_top_k),
             cfg_scale=options.cfg_scale,
         ),
         decoder=options.decoder,
@@ -164,7 +167,10 @@ def _run(options: argparse.Namespace) -> str:
         plot(options.plot, bench, system)
     name, status = system.header.info.get("name", options.checkpoint.name), system.header.info.get("status", "")
     caption = f"{name}{f' ({status})' if status else ''}; {options.decoder} decoder, seed {options.seed}"
-    caption += f", temperature {options.temperature:g}, top-k {options.top_k}, guidance {options.cfg_scale:g}"
+    for name in ("speech", "background"):
+        temperature, top_k = getattr(options, f"{name}_temperature"), getattr(options, f"{name}_top_k")
+        caption += f", {name} temperature {temperature:g} and top-k {top_k}"
+    caption += f", guidance {options.cfg_scale:g}"
     return "\n\n".join(filter(None, [caption, render(ours.values(), others), render_expectations(ours, others)]))
 
 
@@ -187,10 +193,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", type=Path, help="keep the figures here, and continue from them")
     parser.add_argument("--plot", type=Path, help="also paint some takes into this PNG")
-    parser.add_argument("--decoder", choices=("flow", "codec"), default="flow")
+    parser.add_argument("--decoder", choices=("flow", "codec"), help="what the checkpoint prefers if not given")
     parser.add_argument("--steps", type=int, default=10, help="of the flow's solver")
-    parser.add_argument("--temperature", type=float, default=0.8)
-    parser.add_argument("--top-k", type=int, default=50)
+    for name, usual in (("speech", SamplingConfig().speech), ("background", SamplingConfig().background)):
+        parser.add_argument(f"--{name}-temperature", type=float, default=usual.temperature)
+        parser.add_argument(f"--{name}-top-k", type=int, default=usual.top_k)
     parser.add_argument("--cfg-scale", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch-size", type=int, default=25, help="clips generated at once")

@@ -382,6 +382,9 @@ def run(config: RunConfig, make: Maker) -> Run:
         log_with="tensorboard",
         project_dir=config.folder,
     )
+    if accelerator.device.type == "cpu":
+        # The fused attention of a CPU needs twice as long for the backward pass as plain matrix products.
+        torch.backends.cuda.enable_flash_sdp(enabled=False)
     set_seed(config.seed)
     setup = make(config, is_resumed=has_state(Path(config.folder)))
     whole = Run(config, setup, accelerator)

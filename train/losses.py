@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dualdub_core.audio import MelConfig, log_mel
+from dualdub_core.dualbench.dualscore import contrastive_loss
 
 from .config import SpectralConfig
 
@@ -67,6 +68,15 @@ class FlowLosses:
 
 
 @dataclass(frozen=True, slots=True)
+class CaspLosses:
+    """The contrastive loss, the share of stems whose partner is the nearest in the batch, the mean cosine of pairs."""
+
+    total: Tensor
+    top1: Tensor
+    cosine: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class SoundDistances:
     """Distances between two sounds, unweighted scalars."""
 
@@ -90,7 +100,8 @@ def language_losses(logits: Tensor, targets: Tensor) -> LanguageLosses:
     each = each.view(targets.shape)
     counts = targets != IGNORE
     sums, numbers = each.sum((0, 2)), counts.sum((0, 2))  # (2,)
-    is_right = (logits.detach().argmax(-1) == targets) & counts
+    chosen = logits.detach().gather(-1, targets.clamp(min=0)[..., None])[..., 0]
+    is_right = (chosen >= logits.detach().amax(-1)) & counts
     heads = (sums / numbers).detach()
     total = sums.sum() / numbers.sum()
     accuracy = is_right.sum() / numbers.sum()
@@ -136,6 +147,25 @@ def mel_distance(output: Tensor, target: Tensor, sample_rate: int) -> Tensor:
     for config in _mel_configs(sample_rate):
         total = total + F.l1_loss(log_mel(output, config), log_mel(target, config))
     return total / len(_mel_configs(sample_rate))
+
+
+def casp_losses(speech: Tensor, audio: Tensor, scale: Tensor) -> CaspLosses:
+    """CLIP's loss of paired embeddings (B, E), row by row the partners; the others of the batch are what is not meant.
+
+    Args:
+        speech: of length 1.
+        audio: of length 1.
+        scale: inverse temperature.
+    """
+    speech, audio = speech.float(), audio.float()
+    similarity = (speech @ audio.T).detach()
+    target = torch.arange(len(similarity), device=similarity.device)
+    is_found = torch.cat((similarity.argmax(0) == target, similarity.argmax(1) == target))
+    return CaspLosses(
+        total=contrastive_loss(speech, audio, scale.float()),
+        top1=is_found.float().mean(),
+        cosine=similarity.diagonal().mean(),
+    )
 
 
 def kl_divergence(mean: Tensor, std: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from dualdub_core.audio import MelConfig
+from dualdub_core.dualbench.beats import BeatsConfig
+from dualdub_core.dualbench.casp import CaspConfig
 from dualdub_core.models.aligner import AlignerConfig
 from dualdub_core.models.clip import ClipConfig
 from dualdub_core.models.dit import FlowDecoderConfig
@@ -76,6 +78,16 @@ def language_config(size: Size) -> DualDubConfig:
         aligner=AlignerConfig(width=16, num_heads=2),
         llama=LlamaConfig(width=16, num_layers=2, num_heads=2, mlp_width=32),
     )
+
+
+def casp_config(size: Size) -> CaspConfig:
+    """Of the benchmark's CASP."""
+    if size != "tiny":
+        return _named(CaspConfig, size)
+    beats = replace(
+        BeatsConfig.mini(), patch_width=8, width=16, mlp_width=16, num_layers=1, num_heads=2, position_kernel=8
+    )
+    return replace(CaspConfig.mini(), beats=beats, pool_heads=2, embedding_width=8, window=1.0)
 
 
 def _named(cls: type[C], size: Size) -> C:

@@ -137,7 +137,7 @@ class SoundtrackCorpus:
         kept = torch.from_numpy(~dropped).float()
         codes, targets = self._codes(loaded, task, num_slots)
         texts = [self._text(row, task, bool(drop)) for row, drop in zip(loaded, dropped, strict=True)]
-        text_lengths = torch.tensor([len(text) for text in texts])
+        text_ids, text_lengths = self._padded(texts), torch.tensor([len(text) for text in texts])
         mels, speaks = self._voices(rows, task, rng)
         video, pixels, picture = self._video(loaded, task, num_slots)
         present = torch.tensor([float(stream in task.streams) for stream in STREAMS])
@@ -147,10 +147,10 @@ class SoundtrackCorpus:
             codes=codes,
             targets=targets,
             present=present.repeat(len(rows), 1),
-            text_ids=pad_sequence(texts, batch_first=True),
+            text_ids=text_ids,
             text_lengths=text_lengths,
-            is_padded=bool((text_lengths != text_lengths[0]).any()),
-            voice_mel=pad_sequence(mels, batch_first=True),
+            is_padded=bool((text_lengths != text_ids.shape[1]).any()),
+            voice_mel=self._padded(mels),
             voice_frames=torch.tensor([mel.shape[0] for mel in mels]),
             has_voice=(kept * float(speaks))[:, None],
             video=video * kept[:, None, None],
@@ -163,7 +163,16 @@ class SoundtrackCorpus:
         """Frames, and for speech without video one for its end, padded."""
         if self._tasks[row] is not Task.SPEECH:
             return self._lengths[row]
-        return -(-(self._lengths[row] + 1) // self._config.pad_to) * self._config.pad_to
+        return self._rounded(self._lengths[row] + 1)
+
+    def _rounded(self, length: int) -> int:
+        return -(-length // self._config.pad_to) * self._config.pad_to
+
+    def _padded(self, rows: list[Tensor]) -> Tensor:
+        """Rows (L, ...) of any lengths as (B, L, ...), the longest rounded up: few lengths, few kernels to prepare."""
+        padded = pad_sequence(rows, batch_first=True)
+        more = self._rounded(padded.shape[1]) - padded.shape[1]
+        return torch.cat([padded, padded.new_zeros(padded.shape[0], more, *padded.shape[2:])], dim=1)
 
     def _codes(self, loaded: list[dict[str, Any]], task: Task, num_slots: int) -> tuple[Tensor, Tensor]:
         codes = torch.zeros(len(loaded), len(STREAMS), num_slots, dtype=torch.int64)

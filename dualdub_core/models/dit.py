@@ -81,7 +81,7 @@ class FlowDecoderConfig:
     def mini(cls) -> "FlowDecoderConfig":
         """The size that ships: the same classes, learnable on a CPU."""
         return cls(
-            codebook_size=1024,
+            codebook_size=2048,
             code_clock=FrameClock(sample_rate=24_000, hop_length=600),
             latent_clock=FrameClock(sample_rate=24_000, hop_length=300),
             latent_channels=32,

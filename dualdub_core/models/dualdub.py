@@ -73,7 +73,7 @@ class DualDubConfig:
             text=TextConfig(encoding="mini"),
             text_vocab_size=1024,
             clock=FrameClock(sample_rate=24_000, hop_length=600),
-            codebook_size=1024,
+            codebook_size=2048,
             video_width=128,
             speaker=SpeakerEncoderConfig(mel=MelConfig.mini(), width=128, num_layers=2, num_heads=4, out_width=256),
             aligner=AlignerConfig(width=256, num_heads=4),

@@ -118,7 +118,9 @@ def test_inputs_are_masked_as_the_paper_says(prepared, tmp_path, config_16):
     by_task = batches_of(corpus(prepared, tmp_path, config_16))
     prompt = TextTokenizer.mini().encode(BACKGROUND_PROMPT)
     for batch in by_task["background"]:
-        assert batch.text_ids.tolist() == [prompt] * len(batch.text_ids)
+        assert batch.text_ids.shape[1] % 8 == 0  # pad_to
+        assert batch.text_lengths.tolist() == [len(prompt)] * len(batch.text_ids)
+        assert batch.text_ids[:, : len(prompt)].tolist() == [prompt] * len(batch.text_ids)
         assert batch.has_voice.sum() == 0
         assert batch.present[0].tolist() == [1, 0]
     for batch in by_task["speech"]:

@@ -8,12 +8,12 @@ pytest.importorskip("pyarrow")
 
 from PIL import Image
 
+from dualdub_core.dualbench.intervals import mean, ratio
 from dualdub_core.errors import InputError
 from dualdub_core.types import Stream
 from train.figures.clips import EvalClip, references
 from train.figures.compose import Made
 from train.figures.decoders import CODEC, decoder_figures
-from train.figures.estimates import mean, ratio
 from train.figures.mouths import mouth_figure
 from train.figures.onsets import ALONE as BACKGROUND_ALONE
 from train.figures.onsets import ANOTHER as ANOTHER_VIDEO

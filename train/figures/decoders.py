@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from dualdub_core.audio import resample
+from dualdub_core.dualbench.intervals import mean
 from dualdub_core.errors import CheckpointError
 from dualdub_core.pipeline import encode_stem
 from dualdub_core.system import System
@@ -14,7 +15,6 @@ from train.losses import mel_distance, stft_distance
 
 from .clips import EvalClip, FloatArray
 from .compose import Made, TakeConfig, decode, mono
-from .estimates import mean
 from .table import Figure, Gate
 
 CODEC, ANOTHER, SILENCE = "codec decoder", "another clip", "silence"

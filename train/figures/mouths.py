@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dualdub_core.dualbench.intervals import mean
 from dualdub_core.types import Stream
 from train.scenes.face import sound_onset
 
 from .clips import EvalClip
 from .compose import Made
-from .estimates import mean
 from .table import Figure, Gate
 
 GATE = Gate(bound=0.100)

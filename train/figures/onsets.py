@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
+from dualdub_core.dualbench.intervals import Estimate, ratio
 from dualdub_core.types import Stream
 from train.scenes.check import detect_onsets
 
 from .clips import EvalClip
 from .compose import Made
-from .estimates import Estimate, ratio
 from .table import Figure, Gate
 
 Times = Sequence[float]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from .estimates import Estimate
+from dualdub_core.dualbench.intervals import Estimate
 
 Better = Literal["lower", "higher"]
 Verdict = Literal["met", "not met", "no reference", "-"]

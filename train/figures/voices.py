@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from dualdub_core.audio import MelConfig, log_mel, resample
+from dualdub_core.dualbench.intervals import Estimate, mean
 from dualdub_core.errors import InputError
 from dualdub_core.types import Stream
 
 from .clips import EvalClip, FloatArray
 from .compose import Made
-from .estimates import Estimate, mean
 from .table import Figure, Gate
 
 FloatVector = NDArray[np.float64]

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from dualdub_core.dualbench.intervals import Estimate, ratio
 from dualdub_core.types import Stream
 from train.scenes.judge import is_digits, word_errors
 
 from .clips import EvalClip, FloatArray
 from .compose import Made
-from .estimates import Estimate, ratio
 from .table import Figure, Gate
 
 Words = Sequence[str]

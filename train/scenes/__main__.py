@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the corpus; a run that stopped is continued")
     parser.add_argument("--clips", type=int, required=True, help="clips of each kind and split")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
-    parser.add_argument("--kind", nargs="+", choices=[k.value for k in Kind], default=[k.value for k in Kind])
+    parser.add_argument("--kind", nargs="+", choices=[k.value for k in Kind], default=["v2a", "tts", "joint"])
     parser.add_argument("--split", nargs="+", choices=[s.value for s in Split], default=[Split.TRAIN.value])
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--clips-per-shard", type=int, default=200)

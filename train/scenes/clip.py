@@ -18,7 +18,7 @@ from .scene import Scene, draw_scene, paint
 from .speech import Utterance, WordTime, say
 from .splits import held_out_pairs
 from .voices import HELD_OUT_VOICES, TRAINING_VOICES, SpeakerSpec
-from .words import Phrase, draw_phrase, draw_unseen_pairs
+from .words import Phrase, draw_few_words, draw_phrase, draw_unseen_pairs
 
 FloatArray = NDArray[np.float32]
 
@@ -133,7 +133,7 @@ def _speak(rng: np.random.Generator, config: CorpusConfig, kind: Kind, split: Sp
     speaker = voices[rng.integers(len(voices))]
     stretch = float(rng.uniform(0.95, 1.1))
     draw = draw_unseen_pairs if is_test and rng.random() < config.unseen_pair_probability else None
-    phrases = [draw(rng) if draw else draw_phrase(rng, split)]
+    phrases = [draw(rng) if draw else draw_few_words(rng, split) if kind is Kind.WORDS else draw_phrase(rng, split)]
     if kind is Kind.JOINT and rng.random() < config.pause_probability:
         phrases.append(_following(rng, split, phrases[0]))
     said = [say(phrase, speaker, stretch_by=stretch, sample_rate=config.sample_rate) for phrase in phrases]
@@ -142,7 +142,7 @@ def _speak(rng: np.random.Generator, config: CorpusConfig, kind: Kind, split: Sp
     if len(said) == 2 and _length(said, pause, config) > longest:
         phrases, said = phrases[:1], said[:1]
     length = _length(said, pause, config)
-    if kind is Kind.TTS:
+    if not kind.has_pictures:
         lead, tail = rng.uniform(0.05, 0.15), rng.uniform(0.08, 0.15)
         samples = -(-round((lead + length + tail) * config.sample_rate) // config.speech_grid) * config.speech_grid
     else:

@@ -21,16 +21,18 @@ class Kind(str, Enum):
     """Speech only."""
     JOINT = "joint"
     """Pictures with a talking face, background and speech."""
+    WORDS = "words"
+    """Speech only, one or two words: cheap clips by which a model finds out which sound belongs to which word."""
 
     @property
     def task(self) -> Task:
         """The task such a clip teaches (paper, section 3.4)."""
-        return {Kind.V2A: Task.BACKGROUND, Kind.TTS: Task.SPEECH, Kind.JOINT: Task.JOINT}[self]
+        return {Kind.V2A: Task.BACKGROUND, Kind.TTS: Task.SPEECH, Kind.JOINT: Task.JOINT, Kind.WORDS: Task.SPEECH}[self]
 
     @property
     def has_pictures(self) -> bool:
         """Whether there is a video."""
-        return self is not Kind.TTS
+        return self in (Kind.V2A, Kind.JOINT)
 
     @property
     def has_speech(self) -> bool:

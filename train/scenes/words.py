@@ -42,6 +42,17 @@ def draw_phrase(rng: np.random.Generator, split: Split) -> Phrase:
             return phrase
 
 
+def draw_few_words(rng: np.random.Generator, split: Split) -> Phrase:
+    """One word, or two of the split; a single word is in every split."""
+    if rng.random() < 0.5:
+        return (_any(rng, VOCABULARY),)
+    while True:
+        words = DIGITS if rng.random() < 0.3 else VOCABULARY
+        phrase = (_any(rng, words), _any(rng, words))
+        if len(set(phrase)) > 1 and split_of_phrase(phrase) is split and not held_out_pairs(phrase):
+            return phrase
+
+
 def draw_unseen_pairs(rng: np.random.Generator) -> Phrase:
     """A phrase of two to four digits, or words, whose every neighbouring pair is held out."""
     while True:

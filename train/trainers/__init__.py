@@ -1,6 +1,6 @@
 """What is trained, one file a part: a module whose forward gives the losses of a batch, and the data it reads."""
 
-from . import codec, flow, language, vae
+from . import casp, codec, flow, language, vae
 from .objective import Maker
 
 MAKERS: dict[str, Maker] = {
@@ -9,5 +9,6 @@ MAKERS: dict[str, Maker] = {
     "flow": flow.make,
     "video_encoder": language.make_video_encoder,
     "language": language.make,
+    "casp": casp.make,
 }
 """By the name of the section in a run's configuration."""

@@ -27,8 +27,10 @@ from ..sounds import SoundBatch, SoundCorpus
 from .objective import Objective, Setup, initial, require_equal
 
 _FLOOR = 1e-2
-_SHIFT, _SCALE = 0.0, 2.0
+_SCALE = 2.0
 """Log-mel frames at this floor lie between -4.6 and 6; so scaled their deviation is about 1."""
+_FULL_SHARE, _TOP_WEIGHT = 0.7, 0.4
+"""Bands above the first share count less and less in a distance: words are told apart below 5 kHz."""
 
 logger = logging.getLogger(__name__)
 
@@ -142,11 +144,12 @@ def make(config: RunConfig, *, is_resumed: bool) -> Setup:
 def mel_frames(waveform: Tensor, config: WavTokenizerConfig) -> Tensor:
     """What codes stand for at first: scaled log-mel frames (B, D, T) of a waveform (B, 1, N).
 
-    N is a multiple of the hop. Frame t is centred on the samples that code t covers.
+    N is a multiple of the hop. Frame t is centred on the samples that code t covers, through a window of two hops:
+    one of four, as the codec's own spectra have, smears words beyond recognition once frames are rounded to codes.
     """
     mel = MelConfig(
         sample_rate=config.sample_rate,
-        n_fft=config.n_fft,
+        n_fft=2 * config.hop_length,
         hop_length=config.hop_length,
         n_mels=config.dimension,
         floor=_FLOOR,
@@ -154,7 +157,9 @@ def mel_frames(waveform: Tensor, config: WavTokenizerConfig) -> Tensor:
     with exact(waveform):
         frames = log_mel(waveform[:, 0, config.hop_length // 2 :].float(), mel)
     assert frames.shape[1] * config.hop_length == waveform.shape[-1], f"{waveform.shape=} is no multiple of the hop"
-    return (frames.transpose(1, 2) - _SHIFT) / _SCALE
+    full = round(_FULL_SHARE * config.dimension)
+    weights = torch.cat([torch.ones(full), torch.linspace(1.0, _TOP_WEIGHT, config.dimension - full)])
+    return frames.transpose(1, 2) * (weights.to(frames) / _SCALE)[:, None]
 
 
 def fit_codebook(codec: WavTokenizer, corpus: SoundCorpus, config: CodecTraining, seed: int) -> None:

@@ -77,7 +77,7 @@ def test_the_paper_s_blocks_have_604_million_parameters_and_the_table_is_as_wide
 def test_the_mini_model_is_small_for_its_whole_family():
     mini = FlowDecoderConfig.mini()
     assert 1.5e6 < num_parameters(mini) < 2.1e6
-    assert num_parameters(dataclasses.replace(mini, token_condition=True)) < 2.3e6
+    assert num_parameters(dataclasses.replace(mini, token_condition=True)) < 2.5e6
 
 
 @pytest.mark.parametrize("changes", [{"num_heads": 3}, {"width": 6, "num_heads": 2}])
