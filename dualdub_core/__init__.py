@@ -4,19 +4,30 @@ In reading order: load the parts, look at the video, hear the voice, generate, w
 """
 
 from .artifacts import load_codes, load_voice, save_codes, save_voice
+from .delivery import DELIVERIES, delivered
 from .errors import CheckpointError, ConfigError, DualDubError, InputError
+from .handoff import hand_off
+from .measured import measure_lines
 from .media import probe, read_audio, write_wav
+from .mix_report import mix_report
 from .mixing import MixConfig, Mixed, mix
 from .muxing import mux
 from .pipeline import Lock, decode_codec, decode_flow, encode_stem, retake_locks, sample_codes
+from .placing import Placement
+from .plan import Plan, plan_script
 from .sampling import SamplingConfig, Seeds, StreamSampling
+from .script import Script, ScriptLine
+from .script_formats import parse_script, read_script
+from .scripted import sample_script
 from .system import BUILTIN, System, Take, generate, load_system
+from .take_sheet import TakeSheet, draw_sheet
 from .types import Audio, Codes, Soundtrack, Stream, Task, VideoFeatures, VideoFrames, Voice
 from .video import encode_frames, frames_from_images, read_frames
 from .voice import blend_voices, encode_voice
 
 __all__ = [
     "BUILTIN",
+    "DELIVERIES",
     "Audio",
     "CheckpointError",
     "Codes",
@@ -26,13 +37,18 @@ __all__ = [
     "Lock",
     "MixConfig",
     "Mixed",
+    "Placement",
+    "Plan",
     "SamplingConfig",
+    "Script",
+    "ScriptLine",
     "Seeds",
     "Soundtrack",
     "Stream",
     "StreamSampling",
     "System",
     "Take",
+    "TakeSheet",
     "Task",
     "VideoFeatures",
     "VideoFrames",
@@ -40,21 +56,30 @@ __all__ = [
     "blend_voices",
     "decode_codec",
     "decode_flow",
+    "delivered",
+    "draw_sheet",
     "encode_frames",
     "encode_stem",
     "encode_voice",
     "frames_from_images",
     "generate",
+    "hand_off",
     "load_codes",
     "load_system",
     "load_voice",
+    "measure_lines",
     "mix",
+    "mix_report",
     "mux",
+    "parse_script",
+    "plan_script",
     "probe",
     "read_audio",
     "read_frames",
+    "read_script",
     "retake_locks",
     "sample_codes",
+    "sample_script",
     "save_codes",
     "save_voice",
     "write_wav",

@@ -12,6 +12,7 @@ from torch import Tensor
 from .config import from_dict, to_dict
 from .errors import ConfigError, InputError
 from .files import replacing
+from .provenance import Provenance, VoiceNote, from_values
 from .timing import FrameClock
 from .types import Codes, Voice
 
@@ -28,7 +29,9 @@ def save_codes(path: Path | str, codes: Codes, *, info: Mapping[str, Any] | None
         "clock": to_dict(codes.clock),
         "codebook_size": codes.codebook_size,
         "lengths": codes.lengths,
+        "spoken": codes.spoken,
         "info": dict(info or {}),
+        "made_by": None if codes.made_by is None else codes.made_by.as_dict(),
     }
     _save(path, "codes", {name: t for name, t in tensors.items() if t is not None}, values)
 
@@ -48,6 +51,8 @@ def load_codes(path: Path | str) -> Codes:
             clock=from_dict(FrameClock, values["clock"]),
             codebook_size=values["codebook_size"],
             lengths=None if values["lengths"] is None else tuple(values["lengths"]),
+            spoken=None if values.get("spoken") is None else tuple((a, b) for a, b in values["spoken"]),
+            made_by=_record(values),
         )
     except (KeyError, ConfigError) as error:
         raise InputError(f"{Path(path).name}: its header does not describe codes ({error}); save them again") from error
@@ -55,7 +60,8 @@ def load_codes(path: Path | str) -> Codes:
 
 def save_voice(path: Path | str, voice: Voice) -> None:
     """Keep a voice."""
-    _save(path, "voice", {"embedding": voice.embedding}, {"model_id": voice.model_id, "name": voice.name})
+    values = {"model_id": voice.model_id, "name": voice.name, "consent": voice.consent}
+    _save(path, "voice", {"embedding": voice.embedding}, values)
 
 
 def load_voice(path: Path | str) -> Voice:
@@ -66,7 +72,12 @@ def load_voice(path: Path | str) -> Voice:
     """
     tensors, values = _load(path, "voice")
     try:
-        return Voice(embedding=tensors["embedding"], model_id=values["model_id"], name=values["name"])
+        return Voice(
+            embedding=tensors["embedding"],
+            model_id=values["model_id"],
+            name=values["name"],
+            consent=str(values.get("consent", "")),
+        )
     except KeyError as error:
         raise InputError(f"{Path(path).name}: its header does not describe a voice ({error}); save it again") from error
 
@@ -88,6 +99,33 @@ def read_values(path: Path | str) -> dict[str, Any]:
     if not isinstance(values, dict) or values.get("kind") not in ("codes", "voice"):
         raise InputError(f"{path.name}: got another kind of file, expected codes or a voice saved by DualDub")
     return values
+
+
+def read_record(path: Path | str) -> Provenance | None:
+    """What made codes, or whose voice a voice is; None for weights, and for codes kept before there were records.
+
+    Raises:
+        InputError: damaged.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            is_ours = KIND_KEY in (file.metadata() or {})
+    except SafetensorError as error:
+        raise InputError(f"{path.name}: damaged or truncated ({error}); get it again") from error
+    if not is_ours:
+        return None
+    values = read_values(path)
+    if values["kind"] == "voice":
+        return Provenance(voices=(VoiceNote(name=values.get("name", ""), consent=values.get("consent", "")),))
+    return _record(values)
+
+
+def _record(values: Mapping[str, Any]) -> Provenance | None:
+    try:
+        return from_values(values.get("made_by") or {})
+    except ConfigError:
+        return None
 
 
 def _save(path: Path | str, kind: str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:

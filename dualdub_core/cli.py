@@ -4,8 +4,8 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,33 @@ from torch import Tensor
 
 from . import hub
 from .artifacts import load_codes, load_voice, save_codes, save_voice
+from .captions import to_srt, to_vtt
+from .commands import origin
+from .commands.batch import Make, add_batch
+from .commands.doctor import add_doctor
+from .commands.mix import add_mix, mix_config
+from .commands.preflight import add_preflight
+from .commands.sheet import SHEET, add_sheet, write_sheet
+from .dualbench.command import add_bench
 from .errors import DualDubError, InputError
 from .files import replacing
 from .flow import SOLVERS, evaluation_times
 from .inspection import describe
 from .loudness import integrated_lufs
-from .media import MediaInfo, probe, read_audio, write_wav
-from .mixing import MixConfig
+from .measured import measure_lines
+from .media import MediaInfo, clip_length, probe, read_audio, write_wav
+from .mix_report import mix_report
 from .muxing import CONTAINERS, MuxReport, mux
 from .pipeline import Lock, encode_stem, retake_locks
+from .plan import plan_script
+from .plan_picture import draw_plan
 from .progress import Progress
+from .provenance import Provenance
+from .rerolls import line_seeds, parse_rerolls
 from .sampling import SamplingConfig, Seeds, StreamSampling
+from .script import Script
+from .script_formats import detect_format, parse_script, read_script, read_text
+from .stamps import video_tags
 from .system import BUILTIN, System, Take, generate, load_system
 from .text import normalise
 from .types import Audio, Stream, Task, VideoFrames, Voice
@@ -56,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     defaults = argparse.ArgumentDefaultsHelpFormatter
     _add_generate(commands.add_parser("generate", help="make the soundtrack of a video", formatter_class=defaults))
+    add_batch(commands, settings=_add_settings, maker=_maker)
+    plan = "say when each line of a script is spoken and whether its words fit; needs no weights"
+    _add_plan(commands.add_parser("plan", help=plan, formatter_class=defaults))
+    add_preflight(commands, device=_device)
+    add_doctor(commands)
     inspect = commands.add_parser("inspect", help="say what a checkpoint, a media file, codes or a voice holds")
     inspect.add_argument("file", type=Path)
     inspect.set_defaults(run=_inspect)
@@ -63,18 +84,25 @@ def _parser() -> argparse.ArgumentParser:
     download.add_argument("name", choices=sorted(hub.PUBLISHED))
     download.add_argument("-o", "--out", type=Path, required=True, help="folder")
     download.set_defaults(run=lambda o: print(hub.download(o.name, o.out)))
+    add_bench(commands, bars=_Bars, device=_device)
     return parser
 
 
 def _add_generate(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("video", type=Path, nargs="?", help="the silent video; not needed for --task speech")
-    add("--script", default="", help="what is said, or @FILE to read it from a file")
-    add("--voice", type=Path, help="a recording of the speaker, 3 to 10 s, or a voice saved by --save-voice")
     add("-o", "--out", type=Path, required=True, help="folder for the results")
+    _add_settings(parser)
+    parser.set_defaults(run=_generate)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--script", default="", help="what is said, as words, words with cues, SRT or VTT; or @FILE to read it there")
+    add("--voice", type=Path, help="a recording of the speaker, 3 to 10 s, or a voice saved by --save-voice")
     add("--task", choices=[t.value for t in Task], default=Task.JOINT.value, help="which streams are written")
     add("--model", type=Path, default=BUILTIN, help="a DualDub checkpoint; the built-in mini model")
-    add("--decoder", choices=["flow", "codec"], default="flow", help="final quality, or a fast draft")
+    add("--decoder", choices=["flow", "codec"], help="final quality, or a fast draft; by default the model's choice")
     add("--steps", type=int, default=10, help="of the flow decoder's solver; more is slower")
     add("--solver", choices=list(SOLVERS), default="euler", help="of the flow decoder")
     add("--seed", type=int, default=0, help="of both streams")
@@ -96,16 +124,20 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
         more(f"--{name}-top-k", type=int, default=defaults.top_k, help="choose among so many likeliest; 0 means all")
         more(f"--{name}-top-p", type=float, default=defaults.top_p, help="and among those that hold this share")
     sampling.add_argument("--cfg", type=float, default=1.0, help="guidance, 1.0 = off")
-    mixing = parser.add_argument_group("mix")
-    mixing.add_argument("--speech-gain", type=float, default=0.0, help="dB")
-    mixing.add_argument("--background-gain", type=float, default=0.0, help="dB")
-    mixing.add_argument("--duck", type=float, default=0.0, help="dB the background yields to speech")
-    mixing.add_argument("--lufs", type=float, help="loudness of the mix")
+    _add_lines(parser.add_argument_group("lines", "for a script with times or names").add_argument)
+    add_mix(parser)
+    add_sheet(parser)
     add("--save-voice", type=Path, metavar="FILE", help="keep the voice for later")
+    origin.add_origin(parser)
     add("--device", default="cpu", help="where the models run: cpu, cuda, mps ...")
     add("--precision", choices=sorted(DTYPES), default="fp32", help="of the language model and the flow decoder")
     add("-q", "--quiet", action="store_true", help="no progress bars")
-    parser.set_defaults(run=_generate)
+
+
+def _add_lines(add: Callable[..., Any]) -> None:
+    add("--speaker", action="append", default=[], metavar="NAME=FILE", help="the voice of a name; may be repeated")
+    add("--reroll", action="append", default=[], metavar="LINE:SEED", help="seed of one line alone; may be repeated")
+    add("--fit-background", action="store_true", help="sample the background to fit what is spoken")
 
 
 def _generate(options: argparse.Namespace) -> None:
@@ -115,28 +147,55 @@ def _generate(options: argparse.Namespace) -> None:
     _check_early(options, task)
     bars = _Bars(quiet=options.quiet)
     try:
-        _run(options, task, bars)
+        files = _run(options, task, bars, _load(options))
     finally:
         bars.close()
+    for file in files:
+        print(file)
 
 
-def _run(options: argparse.Namespace, task: Task, bars: "_Bars") -> None:
+def _maker(options: argparse.Namespace) -> Make:
+    """For `dualdub batch`: the model is loaded once."""
+    system = _load(options)
+
+    def make(one: argparse.Namespace, folder: Path) -> None:
+        one.out, bars, task = folder, _Bars(quiet=one.quiet), Task(one.task)
+        if one.video is None and task is not Task.SPEECH:
+            raise InputError(f"video: task '{task.value}' needs a video file")
+        _check_early(one, task)
+        try:
+            _run(one, task, bars, system)
+        finally:
+            bars.close()
+
+    return make
+
+
+def _load(options: argparse.Namespace) -> System:
     system = load_system(options.model, device=_device(options.device), dtype=DTYPES[options.precision])
+    options.decoder = options.decoder or system.preferred_decoder
     if not system.header.is_trained:
         print(
             f"note: the weights '{system.header.info['name']}' are untrained: what you hear is noise of the right "
             "length, not a soundtrack",
             file=sys.stderr,
         )
-    voice = _voice(options, system, task)
+    return system
+
+
+def _run(options: argparse.Namespace, task: Task, bars: "_Bars", system: System) -> list[Path]:
+    voice, voices = _voice(options, system, task), _voices(options, system)
     info, frames = _watch(options, system, task, bars)
     recordings = _recordings(options)
     take = generate(
         system,
         task=task,
         frames=frames,
-        script=_script(options.script),
+        script=_script(options),
         voice=voice,
+        voices=voices,
+        rerolls=_rerolls(options),
+        background="hears the speech" if options.fit_background else "on its own",
         duration=options.duration,
         sampling=_sampling(options),
         seeds=_seeds(options),
@@ -145,26 +204,28 @@ def _run(options: argparse.Namespace, task: Task, bars: "_Bars") -> None:
         decoder=options.decoder,
         num_steps=options.steps,
         solver=options.solver,
-        mixing=_mixing(options),
+        mixing=mix_config(options),
         progress=bars,
     )
-    _write(options, system, take, info, bars)
+    heard = [] if task is Task.BACKGROUND else [one for one in (voice, *voices.values()) if one is not None]
+    return _write(options, system, take, info, heard, bars)
 
 
 def _check_early(options: argparse.Namespace, task: Task) -> None:
     """Refuse what can be known to be wrong before a model is loaded."""
     evaluation_times(options.steps, options.solver)
-    for settings in (_sampling, _seeds, _mixing):
+    for settings in (_sampling, _seeds, mix_config):
         settings(options)
     if task is not Task.BACKGROUND:
-        normalise(_script(options.script))
+        _check_script(options)
     if options.retake is not None:
         _range(options.retake)
         if not _kept_codes(options).is_file():
             raise InputError(
                 f"retake: {_kept_codes(options)}: no such file; make a first take into this folder, or give --codes"
             )
-    for path in (options.video, options.voice, options.lock_speech, options.lock_background):
+    speakers = [path for _, path in _speakers(options)]
+    for path in (options.video, options.voice, options.lock_speech, options.lock_background, *speakers):
         if path is not None and not path.is_file():
             raise InputError(f"{path}: {'is a folder, expected a file' if path.is_dir() else 'no such file'}")
     out: Path = options.out
@@ -172,10 +233,21 @@ def _check_early(options: argparse.Namespace, task: Task) -> None:
         raise InputError(f"{out}: is a file, expected a folder for the results")
     if options.video is not None and _target(options).resolve() == options.video.resolve():
         raise InputError(f"{out}: the video lies there and would be replaced; choose another folder")
+    origin.signing_of(options, None if options.video is None else _target(options))
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: the folder cannot be made ({error.strerror}); choose another") from error
+
+
+def _check_script(options: argparse.Namespace) -> None:
+    script = _script(options)
+    normalise(script.text if isinstance(script, Script) else script)
+    rerolls = _rerolls(options)
+    if isinstance(script, Script):
+        line_seeds(script, 0, rerolls)
+    elif rerolls or options.speaker:
+        raise InputError("reroll, speaker: the script has no lines with times or names; use --speech-seed and --voice")
 
 
 def _device(name: str) -> torch.device:
@@ -195,14 +267,46 @@ def _target(options: argparse.Namespace) -> Path:
 def _voice(options: argparse.Namespace, system: System, task: Task) -> Voice | None:
     if options.voice is None or task is Task.BACKGROUND:
         return None
-    assert system.model is not None
-    if options.voice.suffix == ".safetensors":
-        voice = load_voice(options.voice)
-    else:
-        voice = encode_voice(system.model, read_audio(options.voice), name=options.voice.stem)
+    voice = _noted(_voice_of(system, options.voice, options.voice.stem), options, "")
     if options.save_voice is not None:
         save_voice(options.save_voice, voice)
     return voice
+
+
+def _noted(voice: Voice, options: argparse.Namespace, name: str) -> Voice:
+    """The voice with the note of who agreed to its use; it is asked for where there is none."""
+    note = origin.consents(options, [speaker for speaker, _ in _speakers(options)]).get(name, "")
+    voice = origin.with_consent(voice, note)
+    if not voice.consent:
+        print(
+            f"note: nobody's consent is written down for the voice '{name or voice.name}'; --consent "
+            f'"{f"{name}=" if name else ""}who agreed, and when" keeps it in every file',
+            file=sys.stderr,
+        )
+    return voice
+
+
+def _voice_of(system: System, path: Path, name: str) -> Voice:
+    assert system.model is not None
+    return (
+        load_voice(path) if path.suffix == ".safetensors" else encode_voice(system.model, read_audio(path), name=name)
+    )
+
+
+def _speakers(options: argparse.Namespace) -> list[tuple[str, Path]]:
+    pairs = [text.partition("=") for text in options.speaker]
+    for name, sign, file in pairs:
+        if not (name.strip() and sign and file):
+            raise InputError(f"speaker: got '{name}{sign}{file}', expected NAME=FILE, such as Anna=anna.wav")
+    return [(name.strip(), Path(file)) for name, _, file in pairs]
+
+
+def _voices(options: argparse.Namespace, system: System) -> dict[str, Voice]:
+    return {name: _noted(_voice_of(system, path, name), options, name) for name, path in _speakers(options)}
+
+
+def _rerolls(options: argparse.Namespace) -> dict[int, int]:
+    return parse_rerolls(",".join(options.reroll))
 
 
 def _watch(
@@ -219,16 +323,11 @@ def _watch(
     return info, frames
 
 
-def _script(script: str) -> str:
-    if not script.startswith("@"):
-        return script
-    path = Path(script[1:])
-    if not path.is_file():
-        raise InputError(f"script: {path}: no such file")
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"script: {path} cannot be read as UTF-8 text ({error})") from error
+def _script(options: argparse.Namespace) -> str | Script:
+    """Words as they are; anything with times or names as lines on the clip's clock."""
+    given: str = options.script
+    text = read_text(given[1:]) if given.startswith("@") else given
+    return text if detect_format(text) == "plain" else parse_script(text).part(options.start, options.length)
 
 
 def _sampling(options: argparse.Namespace) -> SamplingConfig:
@@ -241,15 +340,6 @@ def _sampling(options: argparse.Namespace) -> SamplingConfig:
         for stream in Stream
     }
     return SamplingConfig(**streams, cfg_scale=options.cfg)
-
-
-def _mixing(options: argparse.Namespace) -> MixConfig:
-    return MixConfig(
-        speech_gain_db=options.speech_gain,
-        background_gain_db=options.background_gain,
-        ducking_db=options.duck,
-        target_lufs=options.lufs,
-    )
 
 
 def _kept_codes(options: argparse.Namespace) -> Path:
@@ -295,31 +385,79 @@ def _range(text: str) -> tuple[float, float]:
     return start, end
 
 
-def _write(options: argparse.Namespace, system: System, take: Take, info: MediaInfo | None, bars: "_Bars") -> None:
+def _write(
+    options: argparse.Namespace,
+    system: System,
+    take: Take,
+    info: MediaInfo | None,
+    voices: Sequence[Voice],
+    bars: "_Bars",
+) -> list[Path]:
     out: Path = options.out
+    made_by = _made_by(options, system, voices)
     muxed: MuxReport | None = None
     written: dict[str, str] = {}
     stems: dict[str, Audio] = {"speech": take.mixed.speech, "background": take.mixed.background, "mix": take.mixed.mix}
     for name, audio in stems.items():
-        write_wav(out / f"{name}.wav", audio)
+        write_wav(out / f"{name}.wav", audio, made_by=made_by)
         written[name] = f"{name}.wav"
-    save_codes(out / "codes.safetensors", take.codes, info={"model": system.header.info["name"]})
+    codes = replace(take.codes, made_by=made_by)
+    save_codes(out / "codes.safetensors", codes, info={"model": system.header.info["name"]})
     written["codes"] = "codes.safetensors"
     if info is not None:
         target = _target(options)
-        muxed = mux(options.video, take.mixed.mix, target, start=options.start, duration=options.length, progress=bars)
+        part, tags = {"start": options.start, "duration": options.length}, video_tags(made_by, target.suffix)
+        muxed = mux(options.video, take.mixed.mix, target, **part, metadata=tags, progress=bars)
         written["video"] = target.name
         over = take.codes.duration - muxed.duration
         if over > 0.01:
             print(
                 f"note: the speech lasts {over:.2f} s longer than the video, {target.name} ends first", file=sys.stderr
             )
-    report = _report(options, system, take, written) | {"video": None if muxed is None else asdict(muxed)}
+    lines = _write_captions(options, take, written)
+    if options.sheet:
+        said = _script(options)
+        write_sheet(options, take, model=made_by.model, script=said, seeds=made_by.seeds, progress=bars)
+        written["sheet"] = SHEET
+    origin.sign_files([out / name for name in written.values()], origin.signing_of(options, None), made_by)
+    report = _report(options, system, take, written) | lines | {"video": None if muxed is None else asdict(muxed)}
+    report["made_by"] = made_by.as_dict()
+    for reason in report["mix"]["unreached"]:
+        print(f"note: mix: {reason}", file=sys.stderr)
     with replacing(out / "report.json") as temporary:
         temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
-    bars.close()
-    for name in (*written.values(), "report.json"):
-        print(out / name)
+    return [out / name for name in (*written.values(), "report.json")]
+
+
+def _made_by(options: argparse.Namespace, system: System, voices: Sequence[Voice]) -> Provenance:
+    decoder = {"kind": options.decoder, "steps": options.steps, "solver": options.solver}
+    recorded = {Stream.SPEECH: options.lock_speech, Stream.BACKGROUND: options.lock_background}
+    return origin.record(
+        model=options.model,
+        name=str(system.header.info["name"]),
+        task=Task(options.task),
+        seeds=asdict(_seeds(options)),
+        script=_script(options),
+        voices=voices,
+        recorded=[stream for stream, path in recorded.items() if path is not None],
+        settings={"sampling": asdict(_sampling(options)), "decoder": decoder, "mix": asdict(mix_config(options))},
+    )
+
+
+def _write_captions(options: argparse.Namespace, take: Take, written: dict[str, str]) -> dict[str, Any]:
+    """The measured times of a script's lines, as files and for the report."""
+    script = _script(options)
+    if isinstance(script, str) or take.codes.speech is None:
+        return {}
+    measured = measure_lines(take.soundtrack.speech, plan_script(script, take.codes.duration))
+    texts = {"json": json.dumps(measured.as_dict(), indent=2, ensure_ascii=False)}
+    if measured.is_heard:
+        texts |= {"srt": to_srt(measured.script()), "vtt": to_vtt(measured.script())}
+    for kind, text in texts.items():
+        written[f"captions_{kind}"] = f"captions.{kind}"
+        with replacing(options.out / f"captions.{kind}") as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+    return {"lines": measured.as_dict()["lines"]}
 
 
 def _report(options: argparse.Namespace, system: System, take: Take, written: dict[str, str]) -> dict[str, Any]:
@@ -327,7 +465,7 @@ def _report(options: argparse.Namespace, system: System, take: Take, written: di
     return {
         "model": dict(system.header.info),
         "task": options.task,
-        "script": _script(options.script),
+        "script": script.text if isinstance(script := _script(options), Script) else script,
         "duration": take.codes.duration,
         "num_samples": mixed.mix.num_samples,
         "sample_rate": mixed.mix.sample_rate,
@@ -342,6 +480,7 @@ def _report(options: argparse.Namespace, system: System, take: Take, written: di
             "true_peak_db": _finite(mixed.true_peak_db),
             "limiter_db": _finite(mixed.gain_reduction_db),
         },
+        "mix": mix_report(mixed, mix_config(options))[0],
         "seconds": {stage: round(s, 3) for stage, s in take.seconds.items()},
         "files": written,
     }
@@ -351,6 +490,28 @@ def _finite(values: Tensor) -> float | None:
     """A figure for JSON, which has no infinity: silence has no loudness."""
     value = float(values[0])
     return round(value, 2) if math.isfinite(value) else None
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("script", type=Path, help="a file of words, words with cues, SRT, VTT or JSON")
+    add("--video", type=Path, help="the clip; without it the script's last line ends it")
+    add("--start", type=float, default=0.0, help="seconds into the video where the clip starts")
+    add("--length", type=float, help="seconds of the video to use")
+    add("--json", action="store_true", help="print JSON instead of a table")
+    add("--picture", type=Path, metavar="FILE", help="also draw the plan as a PNG")
+    parser.set_defaults(run=_plan)
+
+
+def _plan(options: argparse.Namespace) -> None:
+    duration: float | None = options.length
+    if options.video is not None:
+        duration = clip_length(probe(options.video).duration, options.start, options.length, options.video.name)
+    plan = plan_script(read_script(options.script).part(options.start, duration), duration)
+    print(json.dumps(plan.as_dict(), indent=2, ensure_ascii=False) if options.json else plan.table())
+    if options.picture is not None:
+        with replacing(options.picture) as temporary:
+            draw_plan(plan).save(temporary, format="PNG")
 
 
 def _inspect(options: argparse.Namespace) -> None:

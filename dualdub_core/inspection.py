@@ -1,4 +1,4 @@
-"""What a file is, for people: checkpoints, published weights, codes, voices, media."""
+"""What a file is and what made it, for people: checkpoints, published weights, codes, voices, media."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,8 +8,11 @@ import torch
 
 from . import checkpoint
 from .artifacts import KIND_KEY, load_codes, load_voice, read_values
+from .credentials import read_credentials
 from .errors import InputError
 from .media import probe, read_audio
+from .provenance import Provenance
+from .stamps import read_provenance
 from .types import Stream
 
 _WEIGHTS = {".ckpt", ".pt", ".pth", ".bin"}
@@ -46,14 +49,27 @@ def kind_of(path: Path | str) -> str:
 
 def _media(path: Path) -> dict[str, Any]:
     try:
-        return {"kind": "video", **asdict(probe(path))}
+        return {"kind": "video", **asdict(probe(path)), **_origin(path)}
     except InputError as no_video:
         try:
             audio = read_audio(path)
         except InputError:
             raise no_video from None
     rate, channels = audio.sample_rate, audio.waveform.shape[1]
-    return {"kind": "sound", "duration": audio.duration, "sample_rate": rate, "channels": channels}
+    return {"kind": "sound", "duration": audio.duration, "sample_rate": rate, "channels": channels, **_origin(path)}
+
+
+def _origin(path: Path) -> dict[str, Any]:
+    """What made a media file, and what was signed of it."""
+    record, signed = read_provenance(path), read_credentials(path)
+    return {**_shown(record), **({} if signed is None else {"content_credentials": signed})}
+
+
+def _shown(record: Provenance | None) -> dict[str, Any]:
+    if record is None:
+        return {}
+    graph = None if record.graph is None else f"{len(record.graph)} nodes"
+    return {"made_by": {**record.as_dict(), "graph": graph}}
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
@@ -90,9 +106,11 @@ def _codes(path: Path) -> dict[str, Any]:
         "duration": codes.duration,
         "frame_rate": codes.clock.frame_rate,
         "codebook_size": codes.codebook_size,
+        **_shown(codes.made_by),
     }
 
 
 def _voice(path: Path) -> dict[str, Any]:
     voice = load_voice(path)
-    return {"kind": "voice", "name": voice.name, "model_id": voice.model_id, "width": voice.embedding.numel()}
+    facts = {"name": voice.name, "model_id": voice.model_id, "width": voice.embedding.numel()}
+    return {"kind": "voice", **facts, "consent": voice.consent}

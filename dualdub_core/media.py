@@ -31,6 +31,8 @@ from .containers import (
 )
 from .errors import InputError
 from .files import replacing
+from .provenance import Provenance
+from .stamps import stamp_wav
 from .timeline import CLOSE, Timeline, read_timeline, timeline_of
 from .types import Audio, check_finite
 
@@ -149,13 +151,14 @@ def read_audio(source: Source, *, start: float = 0.0, duration: float | None = N
     return check_finite(Audio(torch.from_numpy(samples)[None], rate), what)
 
 
-def write_wav(path: Path | str, audio: Audio, *, subtype: str = "PCM_24") -> None:
+def write_wav(path: Path | str, audio: Audio, *, subtype: str = "PCM_24", made_by: Provenance | None = None) -> None:
     """Write a sound file, whole or not at all.
 
     Args:
         path: target; its folder is made.
         audio: one sound (1, C, N).
         subtype: PCM_16, PCM_24 or FLOAT.
+        made_by: written into the file.
 
     Raises:
         InputError: NaN, no samples, or a batch.
@@ -165,6 +168,8 @@ def write_wav(path: Path | str, audio: Audio, *, subtype: str = "PCM_24") -> Non
     with replacing(path) as temporary:
         samples = audio.waveform[0].T.float().cpu().numpy()
         soundfile.write(temporary, samples, audio.sample_rate, subtype=subtype, format="WAV")
+        if made_by is not None:
+            stamp_wav(temporary, made_by)
 
 
 def check_single(audio: Audio, what: str) -> Audio:

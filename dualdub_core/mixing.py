@@ -1,29 +1,33 @@
-"""Two stems to one soundtrack: gains, ducking, loudness, and a limiter that both stems share.
+"""Two stems to one soundtrack: gains, places, ducking, balance, loudness, and a limiter that both stems share.
 
 Every gain that is applied to the sum is applied to both stems alike, so the delivered stems add up to the
-delivered mix to the last bit. C channels, N samples, M blocks of about a millisecond, the grid of the gains.
+delivered mix to the last bit. B batch, C channels, N samples.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import ConfigError
-from .loudness import block_peaks, integrated_lufs, true_peak_db
+from .ducking import Spans, ducking_gain, heard_spans, narrowed
+from .envelopes import factor
+from .errors import ConfigError, InputError
+from .k_weighting import GATE_LUFS, lufs_over
+from .limiting import limit
+from .loudness import MIN_SECONDS, integrated_lufs, true_peak_db
+from .placing import Placement, placed
 from .types import Audio, Soundtrack, check_finite
 
-_LOOK_AHEAD = 5  # blocks
-_RELEASE_DB_PER_MS = 0.03
-_MARGIN = 1e-6  # of the ceiling, for the rounding of float32 samples
-
-_SPEECH_WINDOW = 20  # blocks
-_SPEECH_FLOOR_DB = -60.0
-_SPEECH_RANGE_DB = 35.0
+REACHED_WITHIN = 0.1
+"""LU off the target that still count as reached."""
 
 _SANE_PEAK = 2.0**10  # samples beyond are scaled down first, else sums and filters could overflow
+_CLOSE = 0.02  # LU; nearer need not be tried for
+_MOST_TRIES = 10
+_LEAST_SLOPE = 0.2  # LU that a dB into the limiter gains, at the least; less would make huge steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +42,14 @@ class MixConfig:
         duck_release_ms: back to full level, from where the speech ends.
         target_lufs: integrated loudness of the sum before the limiter; None leaves it.
         ceiling_db: true peak that the mix does not exceed, dBTP.
+        duck_hold_ms: how long the background stays down after speech before it comes back.
+        speech_over_bed: LU by which the speech is louder than the ducked background while somebody speaks, reached by
+            the background's level; None leaves it.
+        target_over: what `target_lufs` is measured over, all of the programme or the moments in which somebody speaks.
+        drive_db: how much further the sum may be turned up to make up for what the limiter takes from the target.
+        stereo: two channels come out, of one or two; a pan does the same.
+        speech: where the speech stands and how it fades.
+        background: likewise.
     """
 
     speech_gain_db: float = 0.0
@@ -47,6 +59,13 @@ class MixConfig:
     duck_release_ms: float = 250.0
     target_lufs: float | None = None
     ceiling_db: float = -1.0
+    duck_hold_ms: float = 0.0
+    speech_over_bed: float | None = None
+    target_over: Literal["programme", "speech"] = "programme"
+    drive_db: float = 0.0
+    stereo: bool = False
+    speech: Placement = field(default_factory=Placement)
+    background: Placement = field(default_factory=Placement)
 
     def __post_init__(self) -> None:
         limits = {
@@ -54,14 +73,45 @@ class MixConfig:
             "background_gain_db": (-120, 60),
             "ducking_db": (0, 120),
             "duck_attack_ms": (1, 10_000),
+            "duck_hold_ms": (0, 10_000),
             "duck_release_ms": (1, 10_000),
+            "speech_over_bed": (-40, 60),
             "target_lufs": (-70, 0),
             "ceiling_db": (-60, 0),
+            "drive_db": (0, 24),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"mix: got {name} {value}, expected {low} to {high}")
+        if self.target_over not in ("programme", "speech"):
+            raise ConfigError(f"mix: got target_over '{self.target_over}', expected 'programme' or 'speech'")
+
+    @property
+    def is_stereo(self) -> bool:
+        """Whether two channels come out whatever goes in."""
+        return self.stereo or self.speech.pan != 0 or self.background.pan != 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MixedItem:
+    """What was done to one item of a batch.
+
+    Attributes:
+        spoken: seconds in which somebody is heard.
+        is_known: whether those come from what the caller knew; else from energy.
+        speech_gain_db: all that was applied to the whole speech, limiter apart.
+        background_gain_db: likewise.
+        ducking_db: the most that the background went down anywhere.
+        unreached: why the loudness, or the balance, is not what was asked; empty where it is.
+    """
+
+    spoken: tuple[tuple[float, float], ...]
+    is_known: bool
+    speech_gain_db: float
+    background_gain_db: float
+    ducking_db: float
+    unreached: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +125,7 @@ class Mixed:
         lufs: integrated loudness of the mix, after limiting, float64 (B,); -inf for silence.
         true_peak_db: of the mix, dBTP, float64 (B,); -inf for silence.
         gain_reduction_db: the most that the limiter took away anywhere, float64 (B,); 0 where it did nothing.
+        items: what was done to each.
     """
 
     speech: Audio
@@ -83,24 +134,57 @@ class Mixed:
     lufs: Tensor
     true_peak_db: Tensor
     gain_reduction_db: Tensor
+    items: tuple[MixedItem, ...] = ()
 
 
-def mix(soundtrack: Soundtrack, config: MixConfig) -> Mixed:
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Both stems (C, N) of one item on their way, with what is to be told of them."""
+
+    speech: Tensor
+    background: Tensor
+    told: MixedItem
+    reduction_db: float = 0.0
+
+    def louder(self, *, speech_db: float = 0.0, background_db: float = 0.0) -> "_Pair":
+        """With more gain on the stems."""
+        told = replace(
+            self.told,
+            speech_gain_db=self.told.speech_gain_db + speech_db,
+            background_gain_db=self.told.background_gain_db + background_db,
+        )
+        stems = (self.speech * factor(speech_db), self.background * factor(background_db))
+        return _Pair(*stems, told, self.reduction_db)
+
+    def but(self, reason: str) -> "_Pair":
+        """With a reason why a wish is not met."""
+        return replace(self, told=replace(self.told, unreached=(*self.told.unreached, reason)))
+
+
+def mix(soundtrack: Soundtrack, config: MixConfig, *, spoken: Sequence[Spans | None] | None = None) -> Mixed:
     """Mix the items of a batch, each on its own.
 
     Where the sum stays below the ceiling the limiter changes no bit. Silence stays silence, and sound too
     short or too quiet to have a loudness keeps its level. Results are float32 and lie in main memory.
 
+    Args:
+        soundtrack: the stems.
+        config: what to do.
+        spoken: seconds in which somebody may speak, for each item or once for all, such as `[codes.spoken]`; the
+            background yields from the first to the last sound in each. None: found by energy.
+
     Raises:
-        InputError: a stem is empty or has samples that are not finite.
+        InputError: a stem is empty or has samples that are not finite, spans do not fit, or more than two channels
+            are to become two.
     """
     check_finite(soundtrack.speech, "speech")
     check_finite(soundtrack.background, "background")
     rate = soundtrack.sample_rate
-    stems = (stem.waveform.float().cpu() for stem in (soundtrack.speech, soundtrack.background))
-    items = [_mix_item(speech, background, rate, config) for speech, background in zip(*stems, strict=True)]
-    speech = Audio(torch.stack([item[0] for item in items]), rate)
-    background = Audio(torch.stack([item[1] for item in items]), rate)
+    stems = [stem.waveform.float().cpu() for stem in (soundtrack.speech, soundtrack.background)]
+    known = _for_each(spoken, stems[0].shape[0])
+    pairs = [_mix_item(a, b, rate, config, spans) for a, b, spans in zip(*stems, known, strict=True)]
+    speech = Audio(torch.stack([pair.speech for pair in pairs]), rate)
+    background = Audio(torch.stack([pair.background for pair in pairs]), rate)
     total = Audio(speech.waveform + background.waveform, rate)
     return Mixed(
         speech=speech,
@@ -108,128 +192,111 @@ def mix(soundtrack: Soundtrack, config: MixConfig) -> Mixed:
         mix=total,
         lufs=integrated_lufs(total),
         true_peak_db=true_peak_db(total),
-        gain_reduction_db=torch.tensor([item[2] for item in items], dtype=torch.float64),
+        gain_reduction_db=torch.tensor([pair.reduction_db for pair in pairs], dtype=torch.float64),
+        items=tuple(pair.told for pair in pairs),
     )
 
 
-def _mix_item(speech: Tensor, background: Tensor, sample_rate: int, config: MixConfig) -> tuple[Tensor, Tensor, float]:
-    """Stems (C, N) to stems as they leave and the limiter's largest reduction in dB."""
+def _for_each(spoken: Sequence[Spans | None] | None, count: int) -> list[Spans | None]:
+    known: list[Spans | None] = [None] if spoken is None else list(spoken)
+    if len(known) not in (1, count):
+        raise InputError(f"mix: got spans of speech for {len(known)} items, expected 1 or {count}, as many as stems")
+    return known if len(known) == count else known * count
+
+
+def _mix_item(speech: Tensor, background: Tensor, sample_rate: int, config: MixConfig, known: Spans | None) -> _Pair:
+    """Stems (C, N) to stems as they leave."""
     loudest = max(float(speech.abs().max()), float(background.abs().max()))
     sane = _SANE_PEAK / loudest if loudest > _SANE_PEAK else 1.0
-    speech = speech * (sane * _factor(config.speech_gain_db))
-    background = background * (sane * _factor(config.background_gain_db))
-    if config.ducking_db > 0 and bool(speech.any()):
-        background = background * _ducking_gain(speech, sample_rate, config)
-    if config.target_lufs is not None:
-        lufs = float(integrated_lufs(Audio((speech + background)[None], sample_rate)))
-        if lufs > -math.inf:
-            speech, background = (stem * _factor(config.target_lufs - lufs) for stem in (speech, background))
-    speech, background, reduction = _limit(speech, background, sample_rate, config.ceiling_db)
-    return speech, background, reduction - 20 * math.log10(sane)
-
-
-def _limit(speech: Tensor, background: Tensor, sample_rate: int, ceiling_db: float) -> tuple[Tensor, Tensor, float]:
-    """Keep the true peak of `speech + background` at or below a ceiling, by one gain for both stems.
-
-    It looks ahead, so the gain is already down when a peak comes, and recovers steadily afterwards.
-
-    Args:
-        speech: (C, N).
-        background: (C, N).
-        sample_rate: Hz.
-        ceiling_db: dBTP.
-
-    Returns:
-        Both stems and the largest reduction in dB; untouched and 0 where nothing exceeds the ceiling.
-    """
-    ceiling = _factor(ceiling_db)
-    num_samples = speech.shape[-1]
-    block = _block(sample_rate)
-    peaks = block_peaks(speech + background, block)
-    if float(peaks.max()) <= ceiling:
-        return speech, background, 0.0
-
-    excess_db = 20 * (peaks.double() / ceiling).clamp(min=1).log10()  # (M,)
-    release_db = _RELEASE_DB_PER_MS * _milliseconds(block, sample_rate)
-    curve_db = _look_ahead(excess_db, _LOOK_AHEAD, release_db)
-    reduction_db = float(curve_db.max())
-    envelope = _per_sample(curve_db, block, num_samples).mul_(-math.log(10) / 20).exp_().float()
-    speech, background = speech * envelope, background * envelope
-
-    # A gain that moves bends the curve between the samples a little: what that leaves is taken off the whole.
-    # The margin grows, so that it ends even where huge stems cancel and rounding is all there is.
-    margin = _MARGIN
-    while (peak := float(block_peaks(speech + background, num_samples).max())) > ceiling:
-        rest = ceiling / peak * (1 - margin)
-        speech, background, reduction_db = (
-            speech * rest,
-            background * rest,
-            reduction_db - 20 * math.log10(rest),
+    speech = speech * (sane * factor(config.speech_gain_db))
+    background = background * (sane * factor(config.background_gain_db))
+    spans: list[tuple[float, float]] = []
+    if bool(speech.any()):
+        spans = heard_spans(speech, sample_rate) if known is None else narrowed(known, speech, sample_rate)
+    speech = placed(speech, sample_rate, config.speech, stereo=config.is_stereo)
+    background = placed(background, sample_rate, config.background, stereo=config.is_stereo)
+    ducked = 0.0
+    if config.ducking_db > 0 and spans:
+        gain = ducking_gain(
+            spans,
+            speech.shape[-1],
+            sample_rate,
+            depth_db=config.ducking_db,
+            attack_ms=config.duck_attack_ms,
+            hold_ms=config.duck_hold_ms,
+            release_ms=config.duck_release_ms,
         )
-        margin = min(0.5, 2 * margin)
-    return speech, background, reduction_db
+        background, ducked = background * gain, -20 * math.log10(float(gain.min()))
+    told = MixedItem(
+        spoken=tuple(spans),
+        is_known=known is not None,
+        speech_gain_db=config.speech_gain_db,
+        background_gain_db=config.background_gain_db,
+        ducking_db=ducked,
+        unreached=(),
+    )
+    pair = _balanced(_Pair(speech, background, told), sample_rate, config)
+    pair = _finished(pair, sample_rate, config)
+    return replace(pair, reduction_db=pair.reduction_db - 20 * math.log10(sane))
 
 
-def _look_ahead(excess_db: Tensor, look_ahead: int, release_db: float) -> Tensor:
-    """Gain reduction (M + 1,) at the borders of blocks that each need `excess_db` (M,).
-
-    At both borders of a block it is at least what the block needs. It rises for `look_ahead` blocks before,
-    and falls by `release_db` a block afterwards.
-    """
-    # Held for one more block on either side, since a filter's view of a peak reaches beyond its block.
-    padded = F.pad(excess_db, (look_ahead + 2, look_ahead + 2))
-    needed = padded.unfold(0, look_ahead + 4, 1).amax(dim=1)
-    fall = release_db * torch.arange(len(needed), dtype=needed.dtype)
-    held = (needed + fall).cummax(dim=0).values - fall
-    return held.unfold(0, look_ahead + 1, 1).mean(dim=1)
-
-
-def _ducking_gain(speech: Tensor, sample_rate: int, config: MixConfig) -> Tensor:
-    """Gain of the background (N,) that follows the speech (C, N): raised-cosine ramps in dB."""
-    block = _block(sample_rate)
-    active = _is_speaking(speech, sample_rate)
-    if not bool(active.any()):
-        return speech.new_ones(speech.shape[-1])
-    length = _milliseconds(block, sample_rate)
-    index = torch.arange(len(active), dtype=torch.float64)
-    far = torch.full_like(index, math.inf)
-    attack, release = config.duck_attack_ms / length, config.duck_release_ms / length  # blocks
-    since = index - torch.where(active, index, -far).cummax(dim=0).values
-    until = torch.where(active, index, far).flip(0).cummin(dim=0).values.flip(0) - index
-    depth = torch.maximum(1 - since / release, 1 - until / attack)
-    depth_db = config.ducking_db * (0.5 - 0.5 * torch.cos(math.pi * depth.clamp(min=0)))
-    borders = torch.maximum(F.pad(depth_db, (1, 0)), F.pad(depth_db, (0, 1)))
-    return _per_sample(borders, block, speech.shape[-1]).mul_(-math.log(10) / 20).exp_().float()
+def _balanced(pair: _Pair, sample_rate: int, config: MixConfig) -> _Pair:
+    """The background as far below the speech as wished, measured while somebody speaks."""
+    if config.speech_over_bed is None:
+        return pair
+    spans = pair.told.spoken
+    if not spans:
+        return pair.but("balance: nobody is heard to speak")
+    speech, bed = (lufs_over(stem, sample_rate, spans) for stem in (pair.speech, pair.background))
+    for name, lufs in (("speech", speech), ("background", bed)):
+        if lufs < GATE_LUFS:
+            return pair.but(f"balance: the {name} is silent while somebody speaks")
+    return pair.louder(background_db=speech - bed - config.speech_over_bed)
 
 
-def _is_speaking(speech: Tensor, sample_rate: int) -> Tensor:
-    """Which blocks of the speech (C, N) have sound in them, bool (M,).
-
-    Sound is what is above -60 dBFS and within 35 dB of the loudest moment, so a breath of noise between the
-    sentences does not hold the background down.
-    """
-    block = _block(sample_rate)
-    power = speech.square().mean(dim=0)
-    power = F.pad(power, (0, -len(power) % block)).reshape(-1, block).mean(dim=1)
-    window = 2 * (_SPEECH_WINDOW // 2) + 1
-    power = F.avg_pool1d(power[None, None], window, stride=1, padding=window // 2)[0, 0]
-    threshold = max(10 ** (_SPEECH_FLOOR_DB / 10), float(power.max()) * 10 ** (-_SPEECH_RANGE_DB / 10))
-    return power > threshold
-
-
-def _per_sample(borders: Tensor, block: int, num_samples: int) -> Tensor:
-    """Values (N,) on straight lines between the values (M + 1,) at the borders of blocks."""
-    weight = (torch.arange(block, dtype=borders.dtype) + 0.5) / block
-    return torch.lerp(borders[:-1, None], borders[1:, None], weight).reshape(-1)[:num_samples]
-
-
-def _block(sample_rate: int) -> int:
-    return max(1, round(sample_rate / 1000))
-
-
-def _milliseconds(block: int, sample_rate: int) -> float:
-    return 1000 * block / sample_rate
+def _finished(pair: _Pair, sample_rate: int, config: MixConfig) -> _Pair:
+    """At the loudness that is wished, as far as the ceiling lets it."""
+    target = config.target_lufs
+    if target is None:
+        return _limited(pair, sample_rate, config)
+    lufs = _loudness(pair, sample_rate, config)
+    if lufs == -math.inf:
+        return _limited(pair, sample_rate, config).but(_why_immeasurable(pair, sample_rate, config))
+    gain, most, slope = target - lufs, target - lufs + config.drive_db, 1.0
+    best = _limited(pair.louder(speech_db=gain, background_db=gain), sample_rate, config)
+    lufs = _loudness(best, sample_rate, config)
+    for _ in range(_MOST_TRIES):
+        wanted = min(gain + (target - lufs) / slope, most)
+        if config.drive_db == 0 or abs(target - lufs) <= _CLOSE or wanted == gain:
+            break
+        best = _limited(pair.louder(speech_db=wanted, background_db=wanted), sample_rate, config)
+        found = _loudness(best, sample_rate, config)
+        slope = min(1.0, max(_LEAST_SLOPE, (found - lufs) / (wanted - gain)))
+        gain, lufs = wanted, found
+    if abs(target - lufs) <= REACHED_WITHIN:
+        return best
+    why = f"the ceiling is {config.ceiling_db:g} dBTP" if best.reduction_db else "quiet parts pass the gate now"
+    return best.but(f"loudness: {lufs:.1f} LUFS instead of {target:.1f}, {why}")
 
 
-def _factor(decibels: float) -> float:
-    return float(10 ** (decibels / 20))
+def _limited(pair: _Pair, sample_rate: int, config: MixConfig) -> _Pair:
+    speech, background, reduction = limit(pair.speech, pair.background, sample_rate, config.ceiling_db)
+    return _Pair(speech, background, pair.told, reduction)
+
+
+def _loudness(pair: _Pair, sample_rate: int, config: MixConfig) -> float:
+    total = pair.speech + pair.background
+    if config.target_over == "speech":
+        lufs = lufs_over(total, sample_rate, pair.told.spoken)
+        return lufs if lufs >= GATE_LUFS else -math.inf
+    return float(integrated_lufs(Audio(total[None], sample_rate)))
+
+
+def _why_immeasurable(pair: _Pair, sample_rate: int, config: MixConfig) -> str:
+    if not bool((pair.speech + pair.background).any()):
+        return "loudness: silent, there is nothing to turn up"
+    if config.target_over == "speech" and not pair.told.spoken:
+        return "loudness: nobody is heard to speak, so dialogue has none"
+    if pair.speech.shape[-1] < MIN_SECONDS * sample_rate:
+        return f"loudness: too short, it takes {MIN_SECONDS} s to measure it"
+    return f"loudness: never above {GATE_LUFS:g} LUFS, which is silence to the standard"

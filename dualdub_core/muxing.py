@@ -1,10 +1,11 @@
 """A video with new sound: the pictures are copied as they are, the sound lasts exactly as long as they do.
 
 Pictures are encoded again only where a copy cannot be right: a part that begins between key frames or ends where
-its pictures need later ones, and files that hide pictures or do not say when to show them. Further streams of the
-source (its own sound, subtitles) are left out.
+its pictures need later ones, and files that hide pictures or do not say when to show them. Several sounds become
+tracks with names. Further streams of the source (its own sound, subtitles) are left out.
 """
 
+import heapq
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 from .audio import fit_length, with_rate
 from .containers import Source, name_of, opened, packets_of, picture_stream
@@ -23,6 +25,7 @@ from .files import replacing
 from .media import check_single, clip_length
 from .progress import Progress, silent
 from .recoding import encoded_pictures
+from .stamps import TAG
 from .timeline import Cut, Timeline, copyable, read_timeline
 from .timing import num_samples
 from .types import Audio
@@ -81,6 +84,8 @@ _LAYOUTS = {1: "mono", 2: "stereo"}
 _BLOCK = 0.5  # seconds of sound encoded at a time
 # What a file says of its own container, which is not true of another.
 _CONTAINER_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
+# What it says of the sound that is replaced.
+_SOUND_KEYS = {TAG}
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +111,7 @@ class MuxReport:
 
 def mux(
     source: Source,
-    audio: Audio,
+    audio: Audio | Mapping[str, Audio],
     target: Path | str,
     *,
     start: float = 0.0,
@@ -119,7 +124,7 @@ def mux(
     Args:
         source: video with or without sound.
         audio: (1, C, N), one or two channels, time 0 being the part's; cut, or continued with silence, to the
-            pictures' duration.
+            pictures' duration. Or several by the names of their tracks, the one that players choose first.
         target: file to write, its suffix one of `CONTAINERS`; it may be the source.
         start: seconds from the source's first picture at which the part begins.
         duration: seconds; to the end when None.
@@ -127,16 +132,15 @@ def mux(
         progress: reports "write"; raising from it cancels, and nothing is written.
 
     Raises:
-        InputError: the source is no video or has no such part, the sound is NaN or a batch, or the kind of
+        InputError: the source is no video or has no such part, the sound is NaN, a batch or none, or the kind of
             file is not known or cannot hold the source's pictures.
     """
     target, what = Path(target), name_of(source)
     kind = CONTAINERS.get(target.suffix.lower())
     if kind is None:
         raise InputError(f"{target.name}: got suffix '{target.suffix}', expected one of {', '.join(CONTAINERS)}")
-    check_single(audio, "soundtrack")
-    if audio.waveform.shape[1] not in _LAYOUTS:
-        raise InputError(f"soundtrack: got {audio.waveform.shape[1]} channels, expected 1 or 2; mix it down")
+    tracks = {"": audio} if isinstance(audio, Audio) else dict(audio)
+    _check_tracks(tracks)
     timeline = read_timeline(source)
     length = clip_length(timeline.duration, start, duration, what)
     cut = Cut.of(timeline, start, length)
@@ -144,7 +148,9 @@ def mux(
         container = stack.enter_context(opened(source))
         stream = picture_stream(container, what)
         output = stack.enter_context(av.open(str(temporary), "w", format=kind.muxer, options=dict(kind.options)))
-        kept = {key: value for key, value in container.metadata.items() if key.lower() not in _CONTAINER_KEYS}
+        # Matroska gives its keys back in capitals.
+        gone = _CONTAINER_KEYS | _SOUND_KEYS | {key.lower() for key in metadata or {}}
+        kept = {key: value for key, value in container.metadata.items() if key.lower() not in gone}
         output.metadata.update({**kept, **(metadata or {})})
         part = copyable(timeline, cut) if _may_copy(kind, container, stream, timeline) else None
         if part is None:
@@ -154,7 +160,9 @@ def mux(
             )
         else:
             codec, pictures = _copied_pictures(container, stream, timeline, cut, part, output, target)
-        sounds = _encoded_sound(_fitted(audio, kind, length), output, kind)
+        sounds = _in_time(
+            [_encoded_sound(_fitted(sound, kind, length), output, kind, name) for name, sound in tracks.items()]
+        )
         try:
             output.start_encoding()
         except (av.FFmpegError, ValueError) as error:
@@ -167,6 +175,16 @@ def mux(
         picture_codec=codec,
         sound_codec=kind.sound,
     )
+
+
+def _check_tracks(tracks: Mapping[str, Audio]) -> None:
+    if not tracks:
+        raise InputError("soundtrack: got no sound, expected at least one track")
+    for name, audio in tracks.items():
+        what = f"track '{name}'" if name else "soundtrack"
+        check_single(audio, what)
+        if audio.waveform.shape[1] not in _LAYOUTS:
+            raise InputError(f"{what}: got {audio.waveform.shape[1]} channels, expected 1 or 2; mix it down")
 
 
 def _may_copy(kind: Container, container: Any, stream: Any, timeline: Timeline) -> bool:  # noqa: ANN401
@@ -218,10 +236,20 @@ def _fitted(audio: Audio, kind: Container, duration: float) -> Audio:
     return fit_length(audio, num_samples(duration, audio.sample_rate))
 
 
-def _encoded_sound(audio: Audio, output: Any, kind: Container) -> Iterator[Any]:  # noqa: ANN401
+def _in_time(tracks: list[Iterator[Any]]) -> Iterator[Any]:
+    """Packets of several tracks in the order of time."""
+    return heapq.merge(*tracks, key=lambda packet: packet.dts * packet.time_base)
+
+
+def _encoded_sound(audio: Audio, output: Any, kind: Container, name: str) -> Iterator[Any]:  # noqa: ANN401
     """Packets of the sound; its encoder's run-in is written down in the file, so that players take it off."""
     channels, rate = audio.waveform.shape[1], audio.sample_rate
+    is_first = not output.streams.audio
     stream = output.add_stream(kind.sound, rate=rate)
+    if name:
+        # Matroska shows the title, players of MP4 the handler.
+        stream.metadata.update({"title": name, "handler_name": name})
+        stream.disposition = Disposition.default if is_first else Disposition(0)
     stream.codec_context.layout = _LAYOUTS[channels]
     if kind.bit_rate:
         # Encoders take no more than six bits a sample.

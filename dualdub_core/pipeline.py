@@ -18,6 +18,7 @@ from .audio import fit_length, to_mono, with_rate
 from .errors import InputError
 from .flow import Solver
 from .generation import FREE, generate_codes
+from .hush import hushed
 from .models.dit import FlowDecoder, decode_codes
 from .models.dualdub import STREAMS, Conditions, DualDub
 from .models.oobleck import Oobleck, decode_in_chunks
@@ -151,7 +152,7 @@ def sample_codes(
         _conditions(model, tokenizer, task, features, script, voice, num_frames, batch_size),
         sampler,
         num_frames=num_frames,
-        forced=_forced(model, task, locks, num_frames, batch_size).to(device),
+        forced=forced_codes(model, task, locks, num_frames, batch_size).to(device),
         cfg_scale=sampling.cfg_scale,
         until_eos=until_eos,
         progress=progress,
@@ -188,7 +189,7 @@ def decode_codec(codec: WavTokenizer, codes: Codes, *, progress: Progress = sile
         waveform = codec.decode(_row(codes, stream, row).to(device)).float().cpu()
         _place(stems[stream][row], waveform[0])
         progress("decode", done, len(rows))
-    return _soundtrack(stems, rate)
+    return _soundtrack(stems, rate, codes.spoken)
 
 
 @torch.inference_mode()
@@ -251,7 +252,7 @@ def decode_flow(
         waveform = decode_in_chunks(vae, latents, progress=progress)
         for item, (stream, row) in zip(waveform, [(s, r) for s in streams for r in group], strict=True):
             _place(stems[stream][row], item[:, :samples])
-    return _soundtrack(stems, rate)
+    return _soundtrack(stems, rate, codes.spoken)
 
 
 def _check_inputs(model: DualDub, task: Task, features: VideoFeatures | None, script: str, voice: Voice | None) -> None:
@@ -308,7 +309,12 @@ def _conditions(
     )
 
 
-def _forced(model: DualDub, task: Task, locks: Sequence[Lock], num_frames: int, batch_size: int) -> Tensor:
+def forced_codes(model: DualDub, task: Task, locks: Sequence[Lock], num_frames: int, batch_size: int) -> Tensor:
+    """What locks hold streams to: background, speech (B, 2, T), `FREE` where they leave them to the sampler.
+
+    Raises:
+        InputError: a lock does not fit the task, the clip or the model.
+    """
     forced = torch.full((batch_size, len(STREAMS), num_frames), FREE)
     clock, size = model.config.clock, model.config.codebook_size
     for lock in locks:
@@ -347,8 +353,13 @@ def _place(stem: Tensor, waveform: Tensor) -> None:
     stem[:, :count] = waveform[:, :count]
 
 
-def _soundtrack(stems: dict[Stream, Tensor], sample_rate: int) -> Soundtrack:
-    return Soundtrack(Audio(stems[Stream.SPEECH], sample_rate), Audio(stems[Stream.BACKGROUND], sample_rate))
+def _soundtrack(
+    stems: dict[Stream, Tensor], sample_rate: int, spoken: tuple[tuple[float, float], ...] | None
+) -> Soundtrack:
+    speech = stems[Stream.SPEECH]
+    if spoken is not None:
+        speech = hushed(speech, sample_rate, spoken)
+    return Soundtrack(Audio(speech, sample_rate), Audio(stems[Stream.BACKGROUND], sample_rate))
 
 
 def _other_codec(codes: Codes, frame_rate: float, codebook_size: int) -> str:

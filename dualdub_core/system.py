@@ -4,7 +4,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -21,6 +21,8 @@ from .models.wavtokenizer import WavTokenizer
 from .pipeline import Lock, decode_codec, decode_flow, sample_codes
 from .progress import Progress, silent
 from .sampling import SamplingConfig, Seeds
+from .script import Script
+from .scripted import Background, sample_script
 from .text import TextConfig, TextTokenizer
 from .types import Audio, Codes, Soundtrack, Stream, Task, VideoFrames, Voice
 from .video import encode_frames
@@ -43,6 +45,11 @@ class System:
     codec: WavTokenizer | None = None
     decoder: FlowDecoder | None = None
     vae: Oobleck | None = None
+
+    @property
+    def preferred_decoder(self) -> Decoder:
+        """What decodes unless someone chooses."""
+        return preferred_decoder(self.header)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,9 @@ def load_system(
         CheckpointError: the file or its text ranks are missing or do not fit.
     """
     dtypes = dict.fromkeys(checkpoint.COMPONENTS, torch.float32) | {"model": dtype, "decoder": dtype}
+    others = sorted(set(checkpoint.read_header(path).configs) - set(checkpoint.COMPONENTS))
+    if components is None and others:
+        raise CheckpointError(f"{Path(path).name}: holds {', '.join(others)}, a judge of the benchmark and no model")
     loaded = checkpoint.load(path, components=components, device=device, dtype=dtypes)
     model = loaded.modules.get("model")
     tokenizer = None
@@ -96,6 +106,12 @@ def load_system(
     return System(header=loaded.header, tokenizer=tokenizer, **loaded.modules)  # type: ignore[arg-type]
 
 
+def preferred_decoder(header: checkpoint.Header) -> Decoder:
+    """Which decoder's sound a checkpoint was measured to be better with; the flow where it does not say."""
+    preferred: Decoder = "codec" if header.info.get("preferred_decoder") == "codec" else "flow"
+    return preferred
+
+
 def load_tokenizer(config: TextConfig, folder: Path) -> TextTokenizer:
     """The tokenizer a model names: shipped ranks, or a public encoding's ranks file beside the checkpoint."""
     if config.encoding == "mini":
@@ -108,14 +124,17 @@ def generate(
     *,
     task: Task = Task.JOINT,
     frames: VideoFrames | None = None,
-    script: str = "",
+    script: str | Script = "",
     voice: Voice | None = None,
+    voices: Mapping[str, Voice] | None = None,
     duration: float | None = None,
     sampling: SamplingConfig | None = None,
     seeds: Seeds | None = None,
+    rerolls: Mapping[int, int] | None = None,
+    background: Background = "on its own",
     locks: Sequence[Lock] = (),
     recordings: Mapping[Stream, Audio] | None = None,
-    decoder: Decoder = "flow",
+    decoder: Decoder | None = None,
     num_steps: int = 10,
     solver: Solver = "euler",
     mixing: MixConfig | None = None,
@@ -127,15 +146,18 @@ def generate(
         system: loaded parts; those the task does not need may be None.
         task: joint, background only or speech only.
         frames: from `video.read_frames`, at the encoder's size.
-        script: what is said.
-        voice: from `encode_voice` or `load_voice`.
+        script: what is said; as a `Script`, each line is sampled in its own slot (`scripted.sample_script`).
+        voice: from `encode_voice` or `load_voice`; with a `Script`, of everyone without a voice of their own.
+        voices: by speaker's name, for a `Script`.
         duration: seconds, for speech only; ends on its own when None.
         sampling: settings of both streams.
         seeds: one a stream; the background's also draws the source noise of a flow decoder that has it.
+        rerolls: seeds of single lines of a `Script`, by number from 1.
+        background: with a `Script`, whether the background is sampled to fit the speech.
         locks: codes to hold streams to.
         recordings: what locked streams were encoded from; they are the stems, since decoding their codes again would
             only lose quality.
-        decoder: "flow" (section 3.5), or "codec" for a fast draft.
+        decoder: "flow" (section 3.5), or "codec" for a fast draft; the one that the checkpoint prefers when None.
         num_steps: of the flow's solver.
         solver: "euler" or "midpoint".
         mixing: gains, ducking, loudness and ceiling.
@@ -157,21 +179,26 @@ def generate(
     if frames is not None and task is not Task.SPEECH:
         features = encode_frames(_part(system.video_encoder, "video encoder"), frames, progress=progress)
         lap("watch")
-    codes = sample_codes(
-        _part(system.model, "model"),
-        _part(system.tokenizer, "tokenizer"),
-        task=task,
-        features=features,
-        script=script,
-        voice=voice,
-        duration=duration,
-        sampling=sampling,
-        seeds=seeds,
-        locks=locks,
-        progress=progress,
-    )
+    model, tokenizer = _part(system.model, "model"), _part(system.tokenizer, "tokenizer")
+    shared: dict[str, Any] = {"sampling": sampling, "seeds": seeds, "locks": locks, "progress": progress}
+    shared |= {"features": features, "duration": duration}
+    if isinstance(script, Script) and task is not Task.BACKGROUND:
+        everyone = {} if voice is None else {"": voice}
+        codes = sample_script(
+            model,
+            tokenizer,
+            _part(system.codec, "codec"),
+            script=script,
+            voices=everyone | dict(voices or {}),
+            rerolls=rerolls,
+            background=background,
+            **shared,
+        )
+    else:
+        text = script.text if isinstance(script, Script) else script
+        codes = sample_codes(model, tokenizer, task=task, script=text, voice=voice, **shared)
     lap("generate")
-    if decoder == "codec":
+    if (decoder or system.preferred_decoder) == "codec":
         soundtrack = decode_codec(_part(system.codec, "codec"), codes, progress=progress)
     else:
         soundtrack = decode_flow(
@@ -185,7 +212,7 @@ def generate(
         )
     soundtrack = with_recordings(soundtrack, recordings or {})
     lap("decode")
-    mixed = mix(soundtrack, mixing or MixConfig())
+    mixed = mix(soundtrack, mixing or MixConfig(), spoken=[codes.spoken])
     lap("mix")
     return Take(codes=codes, soundtrack=soundtrack, mixed=mixed, seconds=seconds)
 

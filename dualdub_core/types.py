@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
+from .provenance import Provenance
 from .timing import FrameClock
 
 
@@ -103,11 +104,13 @@ class Voice:
         embedding: (D,) float32.
         model_id: fingerprint of the model that computed it; voices of other models are refused.
         name: what the artist calls it.
+        consent: who agreed to its use, and when; empty where nobody wrote it down.
     """
 
     embedding: Tensor
     model_id: str
     name: str = ""
+    consent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,8 @@ class Codes:
         clock: the codec's frame clock.
         codebook_size: V; codes are in [0, V).
         lengths: frames of each row that are sound, where rows ended on their own; all T when None.
+        spoken: seconds from which to which speech may be heard; decoders keep the rest silent. All when None.
+        made_by: what wrote them, for the files that are made of them; None where nobody said.
     """
 
     speech: Tensor | None
@@ -129,6 +134,8 @@ class Codes:
     clock: FrameClock
     codebook_size: int
     lengths: tuple[int, ...] | None = None
+    spoken: tuple[tuple[float, float], ...] | None = None
+    made_by: Provenance | None = None
 
     def __post_init__(self) -> None:
         shapes = {tuple(c.shape) for c in (self.speech, self.background) if c is not None}

@@ -25,7 +25,7 @@ def voice_model_id(model: DualDub) -> str:
 
 
 @torch.inference_mode()
-def encode_voice(model: DualDub, reference: Audio, *, name: str = "") -> Voice:
+def encode_voice(model: DualDub, reference: Audio, *, name: str = "", consent: str = "") -> Voice:
     """Speaker embedding of a recording (section 3.2).
 
     The paper trains on 3 s; of a longer reference the middle 10 s are heard.
@@ -34,6 +34,7 @@ def encode_voice(model: DualDub, reference: Audio, *, name: str = "") -> Voice:
         model: its speaker encoder is used.
         reference: one person speaking, any rate and channels; the first of a batch.
         name: what the artist calls the voice.
+        consent: who agreed to its use, and when; kept with the voice and in what is made with it.
 
     Raises:
         InputError: too short, silent, or not finite.
@@ -55,7 +56,7 @@ def encode_voice(model: DualDub, reference: Audio, *, name: str = "") -> Voice:
     weight = model.speaker_encoder.proj.weight
     mel = log_mel(mono[:, start : start + keep], mel_config).to(weight)
     embedding = model.speaker_encoder(mel)[0].float().cpu()
-    return Voice(embedding=embedding, model_id=voice_model_id(model), name=name)
+    return Voice(embedding=embedding, model_id=voice_model_id(model), name=name, consent=consent.strip())
 
 
 def blend_voices(voices: Sequence[Voice], weights: Sequence[float]) -> Voice:
@@ -74,4 +75,5 @@ def blend_voices(voices: Sequence[Voice], weights: Sequence[float]) -> Voice:
     embedding = sum(v.embedding * (w / total) for v, w in zip(voices, weights, strict=True))
     assert isinstance(embedding, torch.Tensor)
     name = " + ".join(v.name for v in voices if v.name)
-    return Voice(embedding=embedding, model_id=voices[0].model_id, name=name)
+    consent = "; ".join(dict.fromkeys(v.consent for v in voices if v.consent))
+    return Voice(embedding=embedding, model_id=voices[0].model_id, name=name, consent=consent)

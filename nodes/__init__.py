@@ -2,7 +2,23 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import conditioning, decoding, loaders, sampling, stems, video
+from . import (
+    batches,
+    captions,
+    conditioning,
+    credentials,
+    decoding,
+    handoff,
+    loaders,
+    mastering,
+    preflight,
+    sampling,
+    scoring,
+    scripts,
+    stems,
+    take_sheet,
+    video,
+)
 from .folders import register_folders
 
 NODES: list[type[io.ComfyNode]] = [
@@ -31,6 +47,23 @@ NODES: list[type[io.ComfyNode]] = [
     stems.MixStems,
     stems.SaveStems,
     video.SoundtrackToVideo,
+    scoring.ScoreSoundtrack,
+    scripts.CuedScript,
+    scripts.PlanPreview,
+    scripts.NamedVoice,
+    scripts.ScriptSampler,
+    captions.Captions,
+    handoff.Handoff,
+    mastering.MasterStems,
+    take_sheet.TakeSheetNode,
+    preflight.Preflight,
+    credentials.ContentCredentials,
+    batches.VideoList,
+    batches.ScriptList,
+    batches.VoiceList,
+    batches.SeedList,
+    batches.BatchGrid,
+    batches.BatchRow,
 ]
 
 

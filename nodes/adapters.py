@@ -22,6 +22,7 @@ from ..dualdub_core.inspection import kind_of
 from ..dualdub_core.media import MediaInfo, probe
 from ..dualdub_core.mixing import Mixed
 from ..dualdub_core.progress import Progress
+from ..dualdub_core.provenance import fingerprint
 from ..dualdub_core.system import load_system
 from ..dualdub_core.text import TextTokenizer
 from ..dualdub_core.types import Audio, Codes, Soundtrack, Stream, VideoFrames
@@ -205,6 +206,7 @@ class Managed:
         patcher: holds it.
         name: of its file or checkpoint.
         is_trained: False where the file says that its weights are untrained.
+        fingerprint: of its file.
         tokenizer: of the language model.
     """
 
@@ -212,6 +214,7 @@ class Managed:
     name: str
     is_trained: bool = True
     tokenizer: TextTokenizer | None = None
+    fingerprint: str = ""
 
     @property
     def config(self) -> Any:  # noqa: ANN401
@@ -251,8 +254,9 @@ def on_device(**parts: Managed | None) -> tuple[Any, ...]:
 def load_checkpoint(path: Path, precision: str) -> tuple[list[Managed | None], str]:
     """The parts of a DualDub checkpoint in the order of `checkpoint.COMPONENTS`, and a line for people."""
     header = checkpoint.read_header(path)
-    system = load_system(path, dtype=_dtype(precision))
-    facts = {"name": str(header.info["name"]), "is_trained": header.is_trained, "tokenizer": system.tokenizer}
+    system = load_system(path, dtype=dtype_of(precision))
+    facts = {"name": str(header.info["name"]), "is_trained": header.is_trained, "fingerprint": fingerprint(path)}
+    facts["tokenizer"] = system.tokenizer
     parts = [manage(getattr(system, component), **facts) for component in checkpoint.COMPONENTS]
     held = ", ".join(name.replace("_", " ") for name in header.configs)
     warning = next((part.warning for part in parts if part is not None), "")
@@ -262,13 +266,15 @@ def load_checkpoint(path: Path, precision: str) -> tuple[list[Managed | None], s
 def load_part(component: str, path: Path, published: Any = None) -> Managed | None:  # noqa: ANN401
     """One part: of a checkpoint of ours or, read by `published`, of weights that others published."""
     if published is not None and (path.suffix != ".safetensors" or kind_of(path) == "other"):
-        return manage(published(path), name=path.name)
+        return manage(published(path), name=path.name, fingerprint=fingerprint(path))
     header = checkpoint.read_header(path)
     system = load_system(path, components=(component,))
-    return manage(getattr(system, component), name=str(header.info["name"]), is_trained=header.is_trained)
+    facts = {"name": str(header.info["name"]), "is_trained": header.is_trained, "fingerprint": fingerprint(path)}
+    return manage(getattr(system, component), **facts)
 
 
-def _dtype(precision: str) -> torch.dtype:
+def dtype_of(precision: str) -> torch.dtype:
+    """What a precision means on this device."""
     chosen = PRECISIONS[precision]
     if chosen is not None:
         return chosen

@@ -71,15 +71,28 @@ class EncodeVoice(io.ComfyNode):
                 a.Model.Input("model", tooltip="The model that will speak; voices belong to their model."),
                 io.Audio.Input("audio", tooltip="One person speaking, without music."),
                 io.String.Input("name", default="", tooltip="A name to keep it under; may stay empty."),
+                io.String.Input(
+                    "consent",
+                    optional=True,
+                    default="",
+                    multiline=True,
+                    dynamic_prompts=False,
+                    placeholder="Who agreed to the use of this voice, for what, and when",
+                    tooltip="Who agreed to the use of this voice, for what, and when. Kept with the voice and in every "
+                    "file that is made with it.",
+                ),
             ],
             outputs=[a.VoiceSocket.Output("voice", tooltip="Who speaks.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, model: a.Managed, audio: dict, name: str) -> io.NodeOutput:
+    def execute(cls, model: a.Managed, audio: dict, name: str, consent: str = "") -> io.NodeOutput:
         """Encode the recording."""
         (network,) = a.on_device(model=model)
-        return io.NodeOutput(encode_voice(network, a.to_audio(audio, "voice"), name=name))
+        voice = encode_voice(network, a.to_audio(audio, "voice"), name=name, consent=consent)
+        said = f"consent: {voice.consent}" if voice.consent else "no consent is written down; fill it in if you have it"
+        return io.NodeOutput(voice, ui=a.said(cls, said))
 
 
 class SaveVoice(io.ComfyNode):

@@ -1,10 +1,13 @@
 """Nodes that turn codes into two stems of equal length."""
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from ..dualdub_core.pipeline import decode_codec, decode_flow
-from ..dualdub_core.types import Codes
+from ..dualdub_core.types import Codes, Soundtrack
 from . import adapters as a
+from . import origin
 
 CATEGORY = "audio/dualdub"
 
@@ -80,7 +83,9 @@ class FlowDecode(io.ComfyNode):
             progress=a.comfy_progress(),
         )
         text = a.soundtrack_text(soundtrack) + decoder.warning
-        return io.NodeOutput(*a.from_soundtrack(soundtrack), ui=a.said(cls, text))
+        facts = {"kind": "flow", "name": decoder.name, "fingerprint": decoder.fingerprint, "vae": vae.name}
+        facts |= {"steps": steps, "solver": solver, "cfg": cfg, "seed": seed}
+        return io.NodeOutput(*_told(soundtrack, codes, facts), ui=a.said(cls, text))
 
 
 class CodecDecode(io.ComfyNode):
@@ -110,4 +115,11 @@ class CodecDecode(io.ComfyNode):
         (network,) = a.on_device(codec=codec)
         soundtrack = decode_codec(network, codes, progress=a.comfy_progress())
         text = a.soundtrack_text(soundtrack) + codec.warning
-        return io.NodeOutput(*a.from_soundtrack(soundtrack), ui=a.said(cls, text))
+        facts = {"kind": "codec", "name": codec.name, "fingerprint": codec.fingerprint}
+        return io.NodeOutput(*_told(soundtrack, codes, facts), ui=a.said(cls, text))
+
+
+def _told(soundtrack: Soundtrack, codes: Codes, facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Both stems for their sockets, with what made them."""
+    record = None if codes.made_by is None else codes.made_by.with_settings(decoder=facts)
+    return [origin.tell(stem, record) for stem in a.from_soundtrack(soundtrack)]

@@ -91,6 +91,19 @@ def input_path(name: str) -> Path:
     return path
 
 
+def input_folder(name: str) -> Path:
+    """A folder inside ComfyUI's input folder; empty is that folder itself.
+
+    Raises:
+        InputError: there is none.
+    """
+    home = folder_paths.get_input_directory()
+    path = _inside(home, name or ".")
+    if not path.is_dir():
+        raise InputError(f"{name}: no such folder in {home}")
+    return path
+
+
 def check_input(name: str | None) -> bool | str:
     """For `validate_inputs`: True, or what is wrong. A linked input is not known yet."""
     try:

@@ -7,7 +7,7 @@ from ..dualdub_core.pipeline import Lock, sample_codes
 from ..dualdub_core.sampling import SamplingConfig, Seeds, StreamSampling
 from ..dualdub_core.types import Codes, Task, VideoFeatures, Voice
 from . import adapters as a
-from . import folders
+from . import folders, origin
 
 CATEGORY = "audio/dualdub"
 TAKES = f"{CATEGORY}/takes"
@@ -178,6 +178,16 @@ class Sampler(io.ComfyNode):
             locks=locks,
             batch_size=takes,
             progress=a.comfy_progress(),
+        )
+        codes = origin.sampled(
+            codes,
+            model,
+            task=TASKS[task],
+            seeds={"speech": speech_seed, "background": background_seed},
+            script=script,
+            voices=[] if voice is None else [voice],
+            locks=locks,
+            sampling=sampling,
         )
         return io.NodeOutput(codes, ui=a.said(cls, a.codes_text(codes) + model.warning))
 

@@ -1,11 +1,14 @@
 """Nodes that mix the stems and keep them as files."""
 
+from dataclasses import asdict
+
 from comfy_api.latest import io, ui
 
+from ..dualdub_core.credentials import Signing
 from ..dualdub_core.media import write_wav
 from ..dualdub_core.mixing import MixConfig, mix
 from . import adapters as a
-from . import folders
+from . import folders, origin
 
 CATEGORY = "audio/dualdub"
 
@@ -73,7 +76,8 @@ class MixStems(io.ComfyNode):
         mixed = mix(a.to_soundtrack(speech, background), config)
         text = a.mix_text(mixed)
         a.said(cls, text)
-        stems = [a.from_audio(stem) for stem in (mixed.mix, mixed.speech, mixed.background)]
+        record = origin.mixed(speech, background, **asdict(config))
+        stems = [origin.tell(a.from_audio(stem), record) for stem in (mixed.mix, mixed.speech, mixed.background)]
         return io.NodeOutput(*stems, text, ui=ui.PreviewAudio(stems[0], cls=cls))
 
 
@@ -99,20 +103,26 @@ class SaveStems(io.ComfyNode):
                 io.Audio.Input("mix", optional=True, tooltip="From Mix Stems."),
                 io.Audio.Input("speech", optional=True, tooltip="From Mix Stems or a decoder."),
                 io.Audio.Input("background", optional=True, tooltip="From Mix Stems or a decoder."),
+                origin.CredentialsSocket.Input(
+                    "credentials", optional=True, tooltip="From Content Credentials: the files are signed."
+                ),
             ],
             outputs=[io.String.Output("report", tooltip="What was written.")],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )
 
     @classmethod
-    def execute(cls, filename_prefix: str, **stems: dict | None) -> io.NodeOutput:
+    def execute(cls, filename_prefix: str, credentials: Signing | None = None, **stems: dict | None) -> io.NodeOutput:
         """Write a file for each stem and take."""
+        origin.check(credentials, ".wav")
+        record = origin.of_file(cls, **stems)
         files = folders.stem_files(
             filename_prefix,
             {name: a.to_audio(stem, name) for name, stem in stems.items() if stem is not None},
         )
         for path, audio in files:
-            write_wav(path, audio)
+            write_wav(path, audio, made_by=record)
         text = "\n".join(path.name for path, _ in files)
+        text += origin.sign_all([path for path, _ in files], credentials, record)
         return io.NodeOutput(text, ui=a.said(cls, text))

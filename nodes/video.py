@@ -2,11 +2,13 @@
 
 from comfy_api.latest import io, ui
 
+from ..dualdub_core.credentials import Signing
 from ..dualdub_core.media import read_audio
 from ..dualdub_core.muxing import mux
+from ..dualdub_core.stamps import video_tags
 from ..dualdub_core.video import encode_frames
 from . import adapters as a
-from . import folders
+from . import folders, origin
 
 CATEGORY = "audio/dualdub"
 START = "Seconds into the file where the clip starts."
@@ -189,6 +191,11 @@ class SoundtrackToVideo(io.ComfyNode):
                     advanced=True,
                     tooltip="Kind of file. Auto keeps the source's.",
                 ),
+                origin.CredentialsSocket.Input(
+                    "credentials",
+                    optional=True,
+                    tooltip="From Content Credentials: the file is signed. Not for mkv and webm.",
+                ),
             ],
             outputs=[
                 io.Video.Output("VIDEO", is_output_list=True, tooltip="The saved file."),
@@ -199,15 +206,22 @@ class SoundtrackToVideo(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, video: object, audio: dict, filename_prefix: str, container: str) -> io.NodeOutput:
+    def execute(
+        cls, video: object, audio: dict, filename_prefix: str, container: str, credentials: Signing | None = None
+    ) -> io.NodeOutput:
         """Write one file for each sound of the batch."""
         clip = a.to_clip(video)
-        facts = {"start": clip.start, "duration": clip.duration, "metadata": a.metadata_of(cls)}
+        suffix, whole = a.container_suffix(clip, container), origin.of_file(cls, mix=audio)
+        origin.check(credentials, suffix)
+        facts = {"start": clip.start, "duration": clip.duration, "progress": a.comfy_progress()}
         shown, reports, videos = [], [], []
-        for sound in a.takes(a.to_audio(audio, "soundtrack to video")):
-            path, result = folders.output_path(filename_prefix, a.container_suffix(clip, container))
-            report = mux(clip.source, sound, path, **facts, progress=a.comfy_progress())
-            reports.append(f"{path.name}: pictures {'copied' if report.copied else 'encoded again'}")
+        sounds = a.takes(a.to_audio(audio, "soundtrack to video"))
+        for number, sound in enumerate(sounds, start=1):
+            path, result = folders.output_path(filename_prefix, suffix)
+            record = origin.of_take(whole, number, len(sounds))
+            report = mux(clip.source, sound, path, metadata=a.metadata_of(cls) | video_tags(record, suffix), **facts)
+            told = origin.sign_all([path], credentials, record)
+            reports.append(f"{path.name}: pictures {'copied' if report.copied else 'encoded again'}{told}")
             shown.append(result)
             videos.append(a.from_clip(path))
         text = "\n".join(reports)

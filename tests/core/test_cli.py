@@ -228,3 +228,61 @@ def test_three_minutes_have_exactly_three_minutes_of_sound(run, make_video):
     code, out, said = run(video, "--decoder", "codec")
     assert code == 0, said.err
     assert set(lengths(out).values()) == {round(180.1 * 24_000)}
+
+
+def test_a_script_with_times_is_spoken_line_by_line_and_measured(run, make_video, tmp_path, voice):
+    captions = tmp_path / "lines.srt"
+    captions.write_text(
+        "1\n00:00:05,100 --> 00:00:05,400\n[Anna] one red ball\n\n2\n00:00:05,600 --> 00:00:05,900\ntwo\n"
+    )
+    video = make_video(num_frames=150)
+    clip = ("--start", 5, "--length", 1, "--decoder", "codec")
+    code, out, said = run(video, "--script", f"@{captions}", "--speaker", f"Anna={voice}", *clip)
+    assert code == 0, said.err
+    report = json.loads((out / "report.json").read_text())
+    assert [line["slot"] for line in report["lines"]] == [[0.1, 0.4], [0.6, 0.9]]
+    assert report["script"] == "one red ball two"
+    assert json.loads((out / "captions.json").read_text())["lines"] == report["lines"]
+    assert set(lengths(out).values()) == {24_000}
+    first = load_codes(out / "codes.safetensors")
+    _, again, _ = run(
+        video, "--script", f"@{captions}", "--speaker", f"Anna={voice}", *clip, "--reroll", "2:9", out="b"
+    )
+    second = load_codes(again / "codes.safetensors")
+    assert torch.equal(first.background, second.background)
+    assert torch.equal(first.speech[:, :24], second.speech[:, :24])
+    assert not torch.equal(first.speech[:, 24:36], second.speech[:, 24:36])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--script", "[00:09] hi"], "line 1 starts at 9.000 s, but the clip lasts 1.000 s"),
+        (["--script", "[00:00.1] hi", "--reroll", "2:1"], "got a new seed for line 2, expected 1 to 1"),
+        (["--script", "[00:00.1] hi", "--reroll", "x"], "reroll: got 'x', expected LINE:SEED"),
+        (["--script", "[00:00.1] hi", "--speaker", "Anna"], "speaker: got 'Anna', expected NAME=FILE"),
+        (["--script", "hi", "--reroll", "1:1"], "the script has no lines with times or names"),
+        (["--script", "1\n00:00:01,000 -> 00:00:02,000\nhi"], "srt: block 1: got"),
+    ],
+)
+def test_mistakes_in_a_script_are_told_in_one_line(run, make_video, voice, arguments, message):
+    words = [argument.format(voice=voice) for argument in arguments]
+    code, _, said = run(make_video(), *words)
+    assert code == 1
+    assert message in said.err
+    assert said.err.count("dualdub: ") == 1
+
+
+def test_the_plan_of_a_script_is_printed_without_weights(tmp_path, make_video, capfd):
+    script = tmp_path / "lines.txt"
+    script.write_text("[00:00.2-00:00.9] [Anna] one red ball\n[00:05] late")
+    video = make_video(num_frames=150)
+    assert main(["plan", str(script), "--video", str(video), "--picture", str(tmp_path / "plan.png")]) == 0
+    table = capfd.readouterr().out
+    assert "00:00.200  00:00.900" in table
+    assert "2 lines in 6.000 s, every line has room" in table
+    assert (tmp_path / "plan.png").read_bytes()[:4] == b"\x89PNG"
+    assert main(["plan", str(script), "--video", str(video), "--start", "4.5", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["lines"][0]["start"] == 0.5
+    assert main(["plan", str(script), "--video", str(video), "--length", "0.1"]) == 1
+    assert "none of its 2 lines starts between" in capfd.readouterr().err

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualdub_core.errors import ConfigError, InputError
+from dualdub_core.k_weighting import lufs_over
 from dualdub_core.loudness import gain, integrated_lufs, true_peak_db
 from dualdub_core.mixing import MixConfig, mix
+from dualdub_core.placing import Placement
 from dualdub_core.types import Audio, Soundtrack
 
 RATE = 24_000
@@ -215,3 +217,120 @@ def test_a_stem_that_is_not_finite_is_refused_by_name(name):
 def test_a_setting_out_of_range_is_refused(setting, value):
     with pytest.raises(ConfigError, match=f"got {setting} {value}"):
         MixConfig(**{setting: value})
+
+
+def tone_bed(seconds=3):
+    """Level enough that a gain can be read off it."""
+    return 0.1 * torch.sin(torch.arange(seconds * RATE) * 0.3).expand(1, 1, -1)
+
+
+def test_known_spans_duck_through_a_pause_that_energy_would_take_for_an_end():
+    speech = syllables()
+    speech[..., 2 * RATE : 2 * RATE + RATE // 4] = noise(RATE // 4, seed=2)
+    background = torch.full((1, 1, 3 * RATE), 0.1)
+    config = MixConfig(ducking_db=12, duck_attack_ms=20, duck_release_ms=20)
+    known = mix(soundtrack(speech, background), config, spoken=[[(0.9, 2.9)]])
+    heard = mix(soundtrack(speech, background), config)
+    pause = slice(RATE * 17 // 10, RATE * 18 // 10)
+    assert known.background.waveform[..., pause].max() < 0.03
+    assert torch.equal(heard.background.waveform[..., pause], background[..., pause])
+    # The slot is wider than what is said in it: silence before and after ducks nothing.
+    ((start, end),) = known.items[0].spoken
+    assert (start, end) == (pytest.approx(1.0, abs=0.01), pytest.approx(2.25, abs=0.01))
+    for edge in (slice(0, RATE * 96 // 100), slice(RATE * 23 // 10, None)):
+        assert torch.equal(known.background.waveform[..., edge], background[..., edge])
+    assert known.items[0].is_known
+    assert not heard.items[0].is_known
+
+
+def test_a_hold_keeps_the_background_down_after_the_speech():
+    background = torch.full((1, 1, 3 * RATE), 0.1)
+    config = MixConfig(ducking_db=6, duck_release_ms=100, duck_hold_ms=500)
+    mixed = mix(soundtrack(syllables(), background), config, spoken=[[(1.0, 1.5)]])
+    curve = 20 * (mixed.background.waveform / background)[0, 0].log10()
+    assert curve[RATE : RATE * 198 // 100].max() < -5.9
+    assert torch.equal(curve[RATE * 212 // 100 :], torch.zeros(RATE * 88 // 100))
+    assert mixed.items[0].ducking_db == pytest.approx(6, abs=1e-3)
+
+
+def test_the_balance_is_the_loudness_between_the_stems_while_somebody_speaks():
+    bed = tone_bed().clone()
+    bed[..., 2 * RATE :] *= 3  # what lies outside the speech has no say
+    config = MixConfig(speech_over_bed=12.0, ducking_db=6, ceiling_db=0)
+    mixed = mix(soundtrack(syllables(), bed), config, spoken=[[(1.0, 1.5)]])
+    spans = mixed.items[0].spoken
+    stems = (mixed.speech.waveform[0], mixed.background.waveform[0])
+    speech, background = (lufs_over(stem, RATE, spans) for stem in stems)
+    assert speech - background == pytest.approx(12.0, abs=0.01)
+    assert torch.equal(mixed.speech.waveform, syllables())
+    assert mixed.items[0].unreached == ()
+
+
+def test_loudness_is_reached_though_the_limiter_works():
+    spiky = noise(1, 1, 2 * RATE, scale=0.1)
+    spiky[..., :: RATE // 4] = 1
+    stems = soundtrack(spiky, noise(1, 1, 2 * RATE, seed=3, scale=0.03))
+    left = mix(stems, MixConfig(target_lufs=-16))
+    driven = mix(stems, MixConfig(target_lufs=-16, drive_db=6))
+    assert float(left.lufs) < -16.1
+    assert "LUFS instead of -16.0, the ceiling is -1 dBTP" in left.items[0].unreached[0]
+    assert float(driven.lufs) == pytest.approx(-16, abs=0.1)
+    assert driven.items[0].unreached == ()
+    assert float(driven.gain_reduction_db) > 1
+    assert float(driven.true_peak_db) <= -1
+    assert torch.equal(driven.mix.waveform, driven.speech.waveform + driven.background.waveform)
+
+
+def test_dialogue_is_measured_where_somebody_speaks_and_nowhere_else():
+    bed = torch.zeros(1, 1, 3 * RATE)
+    bed[..., 2 * RATE :] = 0.5 * torch.sin(torch.arange(RATE) * 0.3)
+    config = MixConfig(target_lufs=-27, target_over="speech", drive_db=6)
+    mixed = mix(soundtrack(syllables(), bed), config, spoken=[[(1.0, 1.5)]])
+    assert lufs_over(mixed.mix.waveform[0], RATE, mixed.items[0].spoken) == pytest.approx(-27, abs=0.05)
+    assert float(mixed.lufs) > -22
+
+
+@pytest.mark.parametrize(
+    ("speech", "seconds", "config", "reason"),
+    [
+        (0.0, 1.0, MixConfig(target_lufs=-20), "silent, there is nothing to turn up"),
+        (0.1, 0.3, MixConfig(target_lufs=-20), "too short, it takes 0.4 s"),
+        (1e-5, 1.0, MixConfig(target_lufs=-20), "never above -70 LUFS"),
+        (0.0, 1.0, MixConfig(target_lufs=-20, target_over="speech"), "silent"),
+        (1e-5, 1.0, MixConfig(target_lufs=-20, target_over="speech"), "nobody is heard to speak, so dialogue has none"),
+        (0.0, 1.0, MixConfig(speech_over_bed=9), "balance: nobody is heard to speak"),
+        (0.1, 1.0, MixConfig(speech_over_bed=9), "balance: the background is silent while somebody speaks"),
+    ],
+)
+def test_what_cannot_be_reached_says_why_and_changes_nothing(speech, seconds, config, reason):
+    voice = noise(1, 1, int(seconds * RATE), scale=speech)
+    mixed = mix(soundtrack(voice, torch.zeros_like(voice)), config)
+    assert any(reason in why for why in mixed.items[0].unreached)
+    assert torch.equal(mixed.speech.waveform, voice)
+
+
+def test_stereo_stems_stay_exact_below_the_ceiling_and_apart():
+    places = {"speech": Placement(pan=0.3, fade_in=0.2), "background": Placement(pan=-0.8, fade_out=0.5)}
+    config = MixConfig(**places, ducking_db=6, speech_over_bed=3, target_lufs=-8, drive_db=3)
+    speech = torch.cat((syllables(), syllables().flip(2)))
+    background = noise(2, 1, 3 * RATE, seed=6, scale=0.3)
+    spoken = [[(1.0, 1.5)], [(1.5, 2.0)]]
+    mixed = mix(soundtrack(speech, background), config, spoken=spoken)
+    assert mixed.mix.waveform.shape == (2, 2, 3 * RATE)
+    assert torch.equal(mixed.mix.waveform, mixed.speech.waveform + mixed.background.waveform)
+    assert float(mixed.true_peak_db.max()) <= -1
+    for item in (0, 1):
+        alone = mix(soundtrack(speech[item : item + 1], background[item : item + 1]), config, spoken=[spoken[item]])
+        assert torch.equal(alone.mix.waveform[0], mixed.mix.waveform[item])
+        assert alone.items[0] == mixed.items[item]
+
+
+def test_spans_that_do_not_fit_are_refused():
+    stems = soundtrack(syllables().expand(3, 1, -1), tone_bed().expand(3, 1, -1))
+    with pytest.raises(InputError, match="spans of speech for 2 items, expected 1 or 3"):
+        mix(stems, MixConfig(), spoken=[None, None])
+    with pytest.raises(InputError, match=r"speech from 2.* to 1.* s, expected a start before the end"):
+        mix(stems, MixConfig(), spoken=[[(2.0, 1.0)]])
+    assert mix(stems, MixConfig(ducking_db=6), spoken=[[(9.0, 12.0)]]).items[2].spoken == ()
+    with pytest.raises(InputError, match="got 3 channels, expected 1 or 2 to make stereo of"):
+        mix(soundtrack(noise(1, 3, RATE), noise(1, 3, RATE)), MixConfig(stereo=True))

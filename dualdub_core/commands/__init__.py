@@ -1,0 +1,1 @@
+"""Commands of `dualdub` that have files of their own."""

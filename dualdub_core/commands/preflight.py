@@ -1,0 +1,81 @@
+"""`dualdub preflight`: what could go wrong with a run, before it."""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ..doctor import free_memory
+from ..errors import InputError
+from ..estimate import measure_machine
+from ..flow import SOLVERS
+from ..preflight import missing_models, preflight
+from ..script_formats import parse_script, read_text
+from ..system import BUILTIN
+from ..types import Task
+
+
+def add_preflight(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *, device: Callable[[str], torch.device]
+) -> None:
+    """Add the command.
+
+    Args:
+        commands: where it belongs.
+        device: checks the name of a device.
+    """
+    parser = commands.add_parser(
+        "preflight",
+        help="check video, script, models, memory and time before a run; loads no weights",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("video", type=Path, nargs="?", help="the video; not needed for --task speech")
+    add("--script", default="", help="as for generate")
+    add("--task", choices=[t.value for t in Task], default=Task.JOINT.value)
+    add("--model", type=Path, default=BUILTIN, help="a DualDub checkpoint; the built-in mini model")
+    add("--models", type=Path, help="folder of published weights, for what the checkpoint lacks")
+    add("-o", "--out", type=Path, help="folder for the results, to see whether there is room")
+    add("--start", type=float, default=0.0, help="seconds into the video where the clip starts")
+    add("--length", type=float, help="seconds of the video to use, or of the speech")
+    add("--decoder", choices=["flow", "codec"], default="flow")
+    add("--steps", type=int, default=10)
+    add("--solver", choices=list(SOLVERS), default="euler")
+    add("--cfg", type=float, default=1.0)
+    add("--precision", choices=["bf16", "fp32"], default="fp32")
+    add("--device", default="cpu", help="where the models would run; it is measured for a tenth of a second")
+    add("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=lambda options: _preflight(options, device))
+
+
+def _preflight(options: argparse.Namespace, device: Callable[[str], torch.device]) -> None:
+    where = device(options.device)
+    text = read_text(options.script[1:]) if options.script.startswith("@") else options.script
+    script = parse_script(text).part(options.start, options.length) if text.strip() else None
+    found = preflight(
+        options.model,
+        measure_machine(where, free_bytes=free_memory(where)),
+        source=options.video,
+        start=options.start,
+        duration=options.length,
+        script=script,
+        task=Task(options.task),
+        models=options.models,
+        out=options.out,
+        decoder=options.decoder,
+        num_steps=options.steps,
+        solver=options.solver,
+        cfg_scale=options.cfg,
+        weight_bytes=2 if options.precision == "bf16" else 4,
+    )
+    if options.json:
+        print(json.dumps(found.as_dict(), indent=2, ensure_ascii=False))  # noqa: T201
+    else:
+        print(found.table())  # noqa: T201
+        for line in missing_models(options.models) if options.models is not None else ():
+            print(f"not there: {line}")  # noqa: T201
+    if not found.ready:
+        first = next(check for check in found.checks if check.verdict == "problem")
+        raise InputError(f"preflight: not ready: {first.name}: {first.text}")

@@ -1,0 +1,75 @@
+"""The take sheet of `dualdub generate --sheet`."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..files import replacing
+from ..film import read_film
+from ..measured import MeasuredLine, measure_lines
+from ..onsets import detect_onsets
+from ..plan import plan_script
+from ..progress import Progress
+from ..script import Script
+from ..sheet_scores import simple_scores
+from ..system import Take
+from ..take_sheet import TakeSheet, draw_sheet
+from ..types import Soundtrack
+
+SHEET = "sheet.png"
+
+
+def add_sheet(parser: argparse.ArgumentParser) -> None:
+    """Add the option."""
+    parser.add_argument(
+        "--sheet", action="store_true", help=f"also draw frames, script, stems, onsets and figures into {SHEET}"
+    )
+
+
+def write_sheet(
+    options: argparse.Namespace,
+    take: Take,
+    *,
+    model: str,
+    script: str | Script,
+    seeds: Mapping[str, int],
+    progress: Progress,
+) -> Path:
+    """Draw one take into the output folder.
+
+    Args:
+        options: of `dualdub generate`.
+        take: what came out.
+        model: its name.
+        script: what was said.
+        seeds: by stream.
+        progress: reports "watch".
+    """
+    video: Path | None = options.video
+    part = {"start": options.start, "duration": options.length}
+    lines: Sequence[MeasuredLine] = ()
+    if isinstance(script, Script) and take.codes.speech is not None:
+        lines = measure_lines(take.soundtrack.speech, plan_script(script, take.codes.duration)).lines
+    stems = Soundtrack(take.mixed.speech, take.mixed.background)
+    said = script.text if isinstance(script, Script) else script
+    facts = {
+        "model": model,
+        "task": options.task,
+        **{f"{stream} seed": str(seed) for stream, seed in seeds.items()},
+        "decoder": f"{options.decoder}, {options.steps} steps, {options.solver}"
+        if options.decoder == "flow"
+        else options.decoder,
+        **({"says": said} if said and not lines else {}),
+    }
+    sheet = TakeSheet(
+        title=video.name if video is not None else "speech alone",
+        soundtrack=stems,
+        film=read_film(video, **part, progress=progress) if video is not None else (),
+        lines=lines,
+        onsets=detect_onsets(stems.background),
+        facts=facts,
+        scores=simple_scores(stems, take.mixed.items[0].spoken),
+    )
+    with replacing(options.out / SHEET) as temporary:
+        draw_sheet(sheet).save(temporary, format="PNG")
+    return Path(options.out / SHEET)

@@ -1,0 +1,3 @@
+"""The version that files, reports and the package name."""
+
+VERSION = "0.1.0"
