@@ -35,5 +35,5 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
-	$(INSTALL) --editable ".[dev,train,bench,handoff]"
+	$(INSTALL) --editable ".[dev,train,bench,handoff,credentials]"
 	touch $@ $(VENV)/.demo

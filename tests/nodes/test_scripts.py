@@ -60,11 +60,11 @@ def test_lines_are_spoken_in_their_slots_and_one_can_be_rolled_again(comfy):
     first = newest_codes(comfy)
     comfy.run(graph(sample=sampler(rerolls="2:9")))
     second = newest_codes(comfy)
-    assert first.num_frames == 160
+    assert first.num_frames == 168
     assert torch.equal(first.background, second.background)
     assert torch.equal(first.speech[:, :80], second.speech[:, :80])
     assert not torch.equal(first.speech[:, 80:120], second.speech[:, 80:120])
-    for gap in (slice(60, 80), slice(120, 160)):
+    for gap in (slice(60, 80), slice(120, 168)):
         assert torch.equal(first.speech[:, gap], second.speech[:, gap])
 
 
@@ -148,7 +148,7 @@ def test_an_editor_gets_tracks_and_stamped_stems(comfy):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"script": script("[00:09] late")}, "line 1 starts at 9.000 s, but the clip lasts 4.000 s"),
+        ({"script": script("[00:09] late")}, "line 1 starts at 9.000 s, but the clip lasts 4.200 s"),
         ({"script": script("[00:02-00:03] a [00:02.5] b")}, "line 2 starts at 2.500 s, but line 1 ends at 3.000 s"),
         ({"script": script("")}, "got no text"),
         ({"script": script("hi", "two.srt")}, "got a text and the file two.srt"),
