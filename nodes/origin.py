@@ -65,7 +65,12 @@ def tell(sound: dict[str, Any], record: Provenance | None) -> dict[str, Any]:
     return sound if record is None else {**sound, KEY: record}
 
 
-def mixed(speech: Mapping[str, Any] | None, background: Mapping[str, Any] | None, **settings: Any) -> Provenance | None:  # noqa: ANN401
+def mixed(
+    speech: Mapping[str, Any] | None,
+    background: Mapping[str, Any] | None,
+    /,
+    **settings: Any,  # noqa: ANN401
+) -> Provenance | None:
     """What made a mix of two AUDIO values."""
     record = merged({"speech": told(speech), "background": told(background)})
     return None if record is None else record.with_settings(mix=settings)
