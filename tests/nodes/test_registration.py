@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.comfy, pytest.mark.slow]
 PACK = Path(__file__).parents[2]
 SCHEMAS = Path(__file__).parent / "schemas.json"
 DOCS = PACK / "nodes/web/docs"
-FILE_LISTS = {"file", "audio", "checkpoint"}
+FILE_LISTS = {"file", "audio", "checkpoint", "certificate"}
 UPDATE = bool(os.environ.get("DUALDUB_UPDATE"))
 
 
