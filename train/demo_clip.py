@@ -32,12 +32,11 @@ def make_example(config: CorpusConfig) -> tuple[Clip, FloatArray]:
         InputError: flite is not installed.
     """
     clip = make_clip(replace(config, frame_size=_SIZE), Kind.JOINT, Split.TEST, INDEX)
-    for index in count():
-        other = make_clip(config, Kind.TTS, Split.TEST, index)
-        if other.speaker == clip.speaker and other.duration >= _VOICE_SECONDS and other.text != clip.text:
-            assert other.speech is not None
-            return clip, other.speech
-    raise AssertionError("unreachable")
+    others = (make_clip(config, Kind.TTS, Split.TEST, index) for index in count())
+    same = (other for other in others if other.speaker == clip.speaker and other.text != clip.text)
+    voice = next(other.speech for other in same if other.duration >= _VOICE_SECONDS)
+    assert voice is not None
+    return clip, voice
 
 
 def write_example(folder: Path, config: CorpusConfig) -> str:

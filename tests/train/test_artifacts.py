@@ -6,6 +6,7 @@ import torch
 from dualdub_core import checkpoint
 from dualdub_core.errors import CheckpointError
 from dualdub_core.models.dit import decode_codes
+from dualdub_core.system import load_system
 from train import assemble
 from train.sizes import codec_config, flow_config, vae_config
 from train.untrained import untrained_mini
@@ -38,6 +39,15 @@ def test_untrained_parts_are_not_assembled(parts, tmp_path):
     checkpoint.save(path, {"vae": parts["vae"]}, info={"name": "x", "status": checkpoint.UNTRAINED})
     with pytest.raises(CheckpointError, match="not trained"):
         assemble.assemble({"vae": path}, name="x", provenance={})
+
+
+@pytest.mark.parametrize(("options", "expected"), [([], "flow"), (["--prefer", "codec"], "codec")])
+def test_an_assembled_file_says_which_decoder_it_prefers(parts, tmp_path, options, expected):
+    checkpoint.save(tmp_path / "vae.safetensors", {"vae": parts["vae"]}, info={"name": "x", "status": "trained"})
+    out = tmp_path / "out.safetensors"
+    files = ["--vae", str(tmp_path / "vae.safetensors"), "--out", str(out)]
+    assemble.main([*files, "--name", "y", "--dtype", "float32", *options])
+    assert load_system(out).preferred_decoder == expected
 
 
 def test_parts_of_different_trainings_are_refused():

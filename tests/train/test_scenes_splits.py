@@ -11,7 +11,7 @@ from train.scenes.splits import (
     split_of_phrase,
 )
 from train.scenes.voices import HELD_OUT_VOICES, TRAINING_VOICES, VOICES
-from train.scenes.words import DIGITS, VOCABULARY, WORDS, draw_phrase, draw_unseen_pairs
+from train.scenes.words import DIGITS, VOCABULARY, WORDS, draw_few_words, draw_phrase, draw_unseen_pairs
 
 
 @pytest.fixture
@@ -72,3 +72,11 @@ def test_some_voices_of_every_base_never_train():
     assert {voice.base for voice in HELD_OUT_VOICES} == {voice.base for voice in VOICES}
     assert not set(HELD_OUT_VOICES) & set(TRAINING_VOICES)
     assert len({voice.name for voice in VOICES}) == len(VOICES) >= 18
+
+
+def test_few_words_cover_the_vocabulary_and_no_pair_of_theirs_is_held_out():
+    drawn = [draw_few_words(np.random.default_rng(seed), Split.TRAIN) for seed in range(2000)]
+    assert {len(phrase) for phrase in drawn} == {1, 2}
+    assert {word for phrase in drawn if len(phrase) == 1 for word in phrase} == set(VOCABULARY)
+    pairs = [phrase for phrase in drawn if len(phrase) == 2]
+    assert all(split_of_phrase(pair) is Split.TRAIN and not held_out_pairs(pair) for pair in pairs)
