@@ -48,9 +48,10 @@ class TextConfig:
 class TextTokenizer:
     """A script to ids, any language: what no merge covers is spelled in bytes."""
 
-    def __init__(self, config: TextConfig, encoding: tiktoken.Encoding) -> None:
+    def __init__(self, config: TextConfig, encoding: tiktoken.Encoding, *, lead: str = "") -> None:
         self.config = config
         self._encoding = encoding
+        self._lead = lead
 
     @classmethod
     def mini(cls) -> "TextTokenizer":
@@ -59,7 +60,8 @@ class TextTokenizer:
         encoding = tiktoken.Encoding(
             "mini", pat_str=MINI_PATTERN, mergeable_ranks=ranks, special_tokens={_END_OF_TEXT: len(ranks)}
         )
-        return cls(TextConfig.mini(), encoding)
+        # A word then has the same ids wherever it stands, also at the beginning.
+        return cls(TextConfig.mini(), encoding, lead=" ")
 
     @classmethod
     def public(cls, name: str, ranks_file: Path | str) -> "TextTokenizer":
@@ -110,11 +112,12 @@ class TextTokenizer:
         Raises:
             InputError: there is nothing to say in it.
         """
-        return [*self._encoding.encode_ordinary(normalise(text)), self.end_of_text]
+        return [*self._encoding.encode_ordinary(self._lead + normalise(text)), self.end_of_text]
 
     def decode(self, ids: list[int]) -> str:
         """The normalised script of ids, without the end-of-text id."""
-        return str(self._encoding.decode([i for i in ids if i != self.end_of_text]))
+        text = str(self._encoding.decode([i for i in ids if i != self.end_of_text]))
+        return text.removeprefix(self._lead)
 
 
 def normalise(text: str) -> str:

@@ -56,6 +56,7 @@ def tiny_codec(tiny_config: DualDubConfig) -> WavTokenizer:
         backbone_width=32,
         backbone_mlp_width=32,
         num_backbone_layers=1,
+        encoder="seanet",
     )
     with torch.random.fork_rng():
         torch.manual_seed(1)

@@ -184,15 +184,17 @@ class LanguageTraining:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoEncoderTraining:
-    """Training of the video encoder from pictures, inside a small language model that is thrown away.
+    """Training of the video encoder from pictures and the codes that sound with them.
 
     Attributes:
         size: of a new video encoder.
-        language: task mix, and the size of the model around it.
+        init: checkpoint with a video encoder to start from.
+        rows: which ones, as a stage of the curriculum says it; speech without video has nothing to teach here.
     """
 
     size: Size
-    language: LanguageTraining
+    init: str | None = None
+    rows: LanguageTraining
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -224,6 +226,7 @@ class RunConfig:
         num_epochs: passes over the data.
         global_batch: rows of one update, over all processes; accumulated as needed.
         bf16: autocast the network to bfloat16; weights and losses stay float32.
+        compile: fuse the network's operations by torch.compile; a CPU then needs a C++ compiler.
         log_every: updates.
         save_every: updates.
         validate_every: updates.
@@ -240,6 +243,7 @@ class RunConfig:
     num_epochs: int = 0
     global_batch: int
     bf16: bool = False
+    compile: bool = False
     log_every: int = 20
     save_every: int = 500
     validate_every: int = 500

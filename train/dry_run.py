@@ -14,6 +14,7 @@ from .config import RunConfig
 from .sizes import casp_config, codec_config, flow_config, language_config, vae_config, video_encoder_config
 from .stages import stage_of
 from .trainers.objective import train_only
+from .trainers.video_encoder import SoundGuesser
 
 _TEXT_SLOTS = 33  # speaker and a typical script
 _ADAM_BYTES = 4 + 4 + 8  # weight, gradient, two moments
@@ -67,14 +68,16 @@ def _parts(config: RunConfig) -> tuple[dict[str, nn.Module], int, int, int]:
         # Each branch sees only its own stem: all weights together see one piece's patches.
         slots = int(casp.beats.num_patches(torch.tensor(num_samples(seconds, BEATS_RATE))))
         return {"casp": checkpoint.build("casp", casp)}, slots, casp.beats.width, 2 * casp.beats.num_layers
-    training = config.language
-    parts: dict[str, nn.Module] = {}
     if config.video_encoder is not None:
-        parts["video_encoder"] = checkpoint.build("video_encoder", video_encoder_config(config.video_encoder.size))
-        training = config.video_encoder.language
+        encoder, around = video_encoder_config(config.video_encoder.size), language_config(config.video_encoder.size)
+        with torch.device("meta"):
+            guesser = SoundGuesser(encoder.projection_dim, around.codebook_size + 1)
+        seeing: dict[str, nn.Module] = {"video_encoder": checkpoint.build("video_encoder", encoder), "guesser": guesser}
+        return seeing, _slots(around.clock, config), guesser.begin.out_features, len(guesser.layers)
+    training = config.language
     assert training is not None
     language: DualDubConfig = language_config(training.size)
-    parts["model"] = checkpoint.build("model", language)
+    parts: dict[str, nn.Module] = {"model": checkpoint.build("model", language)}
     train_only(parts["model"], stage_of(training.stage).trained)
     slots = _slots(language.clock, config) + _TEXT_SLOTS
     return parts, slots, language.llama.width, language.llama.num_layers

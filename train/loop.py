@@ -43,6 +43,8 @@ class Run:
     def __init__(self, config: RunConfig, setup: Setup, accelerator: Accelerator) -> None:
         self.config, self.setup, self.accelerator = config, setup, accelerator
         self.folder = Path(config.folder)
+        if config.compile:
+            setup.objective.compile(dynamic=True)
         trained = [p for p in setup.objective.parameters() if p.requires_grad]
         optimiser = make_optimiser(trained, config.optimiser)
         self.objective, self.optimiser = accelerator.prepare(setup.objective, optimiser)

@@ -36,6 +36,7 @@ def codec_config(size: Size) -> WavTokenizerConfig:
         backbone_width=32,
         backbone_mlp_width=32,
         num_backbone_layers=1,
+        encoder="seanet",
     )
 
 

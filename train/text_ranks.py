@@ -1,5 +1,8 @@
 """Make the mini model's text ranks: byte-pair merges of `text_corpus.txt`, the most frequent pair first.
 
+The words that the mini corpus says count as frequent ones: each becomes a single id, which is what a small model
+learns to read soonest.
+
 Run `python -m train.text_ranks`; the same corpus gives the same file on every machine.
 """
 
@@ -14,9 +17,13 @@ import regex  # type: ignore[import-untyped]
 from dualdub_core.files import replacing
 from dualdub_core.text import MINI_PATTERN, MINI_RANKS, normalise
 
+from .scenes.words import VOCABULARY
+
 CORPUS = Path(__file__).parent / "text_corpus.txt"
 NUM_RANKS = 1023
 """With the end of text, an embedding of 1024 rows."""
+
+_SAID_AS_OFTEN = 20
 
 Word = tuple[bytes, ...]
 
@@ -27,8 +34,12 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, default=CORPUS, help="a text file, one sentence a line")
     parser.add_argument("--target", type=Path, default=MINI_RANKS, help="the ranks file to write")
     arguments = parser.parse_args()
-    lines = arguments.corpus.read_text(encoding="utf-8").splitlines()
-    write_ranks(arguments.target, learn_ranks(lines, NUM_RANKS))
+    write_ranks(arguments.target, learn_ranks(read_lines(arguments.corpus), NUM_RANKS))
+
+
+def read_lines(corpus: Path) -> list[str]:
+    """The sentences of a text file, and the words of the mini corpus as often as frequent ones."""
+    return [*corpus.read_text(encoding="utf-8").splitlines(), *[" ".join(VOCABULARY)] * _SAID_AS_OFTEN]
 
 
 def learn_ranks(lines: list[str], num_ranks: int) -> list[bytes]:
@@ -64,8 +75,8 @@ def write_ranks(path: Path, ranks: list[bytes]) -> None:
 
 
 def _pieces(line: str) -> list[str]:
-    # A line is also counted as it stands within a paragraph, after a space.
-    return [piece for text in (normalise(line), f" {normalise(line)}") for piece in regex.findall(MINI_PATTERN, text)]
+    # The tokenizer puts a space before a script, too.
+    return regex.findall(MINI_PATTERN, f" {normalise(line)}")  # type: ignore[no-any-return]
 
 
 def _merged(word: Word, pair: tuple[bytes, bytes]) -> Word:

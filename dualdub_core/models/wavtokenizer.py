@@ -7,6 +7,7 @@ Letters: B batch, N samples, T frames, D width of a codebook entry, V codes; W w
 
 import math
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError, InputError
 from ..timing import FrameClock
 from ..types import Audio, check_finite
+from .mel_encoder import MelEncoder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +36,8 @@ class WavTokenizerConfig:
         num_backbone_layers: ConvNeXt blocks.
         num_bandwidths: rows of the adaptive norms; published weights have four, of which 0 is the one in use.
         n_fft: samples of an output frame before the overlap-add.
+        encoder: "seanet" as published, or "mel": codes stand for log-mel frames (`mel_encoder.py`), and `n_filters`
+            and `lstm_layers` mean nothing.
     """
 
     sample_rate: int
@@ -47,9 +51,10 @@ class WavTokenizerConfig:
     num_backbone_layers: int
     num_bandwidths: int
     n_fft: int
+    encoder: Literal["seanet", "mel"] = "seanet"
 
     def __post_init__(self) -> None:
-        small = [f.name for f in fields(self) if f.name != "ratios" and getattr(self, f.name) < 1]
+        small = [f.name for f in fields(self) if f.type is int and getattr(self, f.name) < 1]
         if small or self.n_filters < 2:
             raise ConfigError(f"codec: {', '.join(small) or 'n_filters'} too small, expected 1 or more (n_filters 2)")
         if not self.ratios or min(self.ratios) < 2:
@@ -88,7 +93,7 @@ class WavTokenizerConfig:
 
     @classmethod
     def mini(cls) -> "WavTokenizerConfig":
-        """About 3.8 M parameters at the same rates, half of the codes."""
+        """3.1 M parameters at the same rates, half of the codes."""
         return cls(
             sample_rate=24_000,
             n_filters=12,
@@ -101,6 +106,7 @@ class WavTokenizerConfig:
             num_backbone_layers=6,
             num_bandwidths=1,
             n_fft=2400,
+            encoder="mel",
         )
 
 
@@ -110,7 +116,7 @@ class WavTokenizer(nn.Module):
     def __init__(self, config: WavTokenizerConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config)
+        self.encoder: nn.Module = Encoder(config) if config.encoder == "seanet" else _mel_encoder(config)
         self.codebook = nn.Embedding(config.codebook_size, config.dimension)
         self.backbone = Backbone(config)
         self.head = InverseSTFTHead(config)
@@ -176,6 +182,10 @@ class WavTokenizer(nn.Module):
         hidden = self.backbone(features.to(self.backbone.embed.weight.dtype), bandwidth_id)
         waveform: Tensor = self.head(hidden)
         return waveform
+
+
+def _mel_encoder(config: WavTokenizerConfig) -> MelEncoder:
+    return MelEncoder(sample_rate=config.sample_rate, hop_length=config.hop_length, num_bands=config.dimension)
 
 
 class Encoder(nn.Module):

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from dualdub_core import text
 from dualdub_core.errors import CheckpointError, ConfigError, InputError
 from dualdub_core.text import BACKGROUND_PROMPT, MINI_RANKS, TextConfig, TextTokenizer, normalise
-from train.text_ranks import CORPUS, NUM_RANKS, learn_ranks, write_ranks
+from train.scenes.words import VOCABULARY
+from train.text_ranks import CORPUS, NUM_RANKS, learn_ranks, read_lines, write_ranks
 
 PUBLIC = ("cl100k_base", "o200k_base", "r50k_base")
 SCRIPTS = (
@@ -51,8 +52,14 @@ def test_half_a_surrogate_pair_does_not_stop_encoding(mini):
     assert mini.encode("a \ud83d b")[-1] == mini.end_of_text
 
 
-def test_everyday_words_are_one_id(mini):
-    assert len(mini.encode("one seven nine two")) <= 6
+def test_a_word_of_the_mini_corpus_is_one_id_wherever_it_stands(mini):
+    for word in VOCABULARY:
+        first, end = mini.encode(word)
+        assert mini.encode(f"seven {word} seven")[1:] == [first, *mini.encode("seven")]
+        assert end == mini.end_of_text
+
+
+def test_everyday_sentences_are_short(mini):
     assert len(mini.encode("I don't know what you want from me.")) <= 14
 
 
@@ -72,8 +79,7 @@ def test_a_script_with_nothing_in_it_is_refused(mini, script):
 
 
 def test_the_shipped_ranks_are_what_the_script_makes(tmp_path):
-    lines = CORPUS.read_text(encoding="utf-8").splitlines()
-    write_ranks(tmp_path / "ranks", learn_ranks(lines, NUM_RANKS))
+    write_ranks(tmp_path / "ranks", learn_ranks(read_lines(CORPUS), NUM_RANKS))
     assert (tmp_path / "ranks").read_bytes() == MINI_RANKS.read_bytes()
 
 

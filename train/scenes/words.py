@@ -1,4 +1,8 @@
-"""What is said: digits and sixty everyday words, in short phrases of two to seven words."""
+"""What is said: digits and sixty everyday words, in short phrases of two to seven words.
+
+The words are those that survive being rounded to codes: of 82 candidates, said by every voice of training, the ones
+that the judge heard through the codec. Short ones ("cat", "now", "red") that differ in one sound do not.
+"""
 
 from collections.abc import Sequence
 
@@ -9,26 +13,30 @@ from .splits import held_out_pairs, is_held_out_pair, split_of_phrase
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 THINGS = (
-    *("ball", "door", "rain", "rabbit", "cat", "bird", "kitchen", "window", "garden", "river"),
-    *("table", "engine", "train", "island", "apple", "music", "water", "morning", "evening", "summer"),
+    *("ball", "elephant", "rabbit", "chicken", "kitchen", "balcony", "river", "table", "engine", "island", "apple"),
+    *("music", "coffee", "breakfast", "summer", "banana", "telephone", "butterfly", "piano", "chocolate", "station"),
+    *("october", "december"),
 )
-QUALITIES = ("red", "blue", "green", "yellow", "big", "little", "purple", "new", "happy", "quiet", "warm", "cold")
+QUALITIES = (
+    *("yellow", "purple", "silver", "happy", "little", "beautiful", "wonderful", "delicious", "enormous"),
+    *("careful", "paper"),
+)
 DEEDS = (
-    *("open", "close", "see", "hear", "take", "carry", "touch"),
-    *("drop", "jump", "follow", "wait", "stop", "watch", "play"),
+    *("carry", "follow", "see", "whisper", "celebrate", "discover", "finish", "listen", "visit"),
+    *("play", "stop", "imagine"),
 )
 SMALL_WORDS = (
-    *("every", "my", "your", "and", "under", "over", "with"),
-    *("now", "again", "please", "today", "slowly", "never", "always"),
+    *("every", "this", "inside", "over", "across", "behind", "without"),
+    *("again", "please", "today", "slowly", "yesterday", "never", "always"),
 )
 WORDS = (*THINGS, *QUALITIES, *DEEDS, *SMALL_WORDS)
 VOCABULARY = (*DIGITS, *WORDS)
 
 Phrase = tuple[str, ...]
 
-_MANNERS = ("now", "again", "please", "today", "slowly")
-_LINKS = ("and", "under", "over", "with")
-_OWNERS = ("my", "your", "every")
+_MANNERS = ("again", "please", "today", "slowly", "yesterday")
+_LINKS = ("inside", "over", "across", "behind", "without")
+_OWNERS = ("this", "every")
 
 
 def draw_phrase(rng: np.random.Generator, split: Split) -> Phrase:
@@ -77,11 +85,11 @@ def _free(rng: np.random.Generator) -> Phrase:
 
 def _sentence(rng: np.random.Generator) -> Phrase:
     form = rng.integers(4)
-    if form == 0:  # open my red door now
+    if form == 0:  # carry this yellow apple today
         return (_any(rng, DEEDS), *_thing(rng), *_maybe(rng, _MANNERS))
-    if form == 1:  # my rabbit under every table
+    if form == 1:  # this rabbit behind every table
         return (*_thing(rng), _any(rng, _LINKS), *_thing(rng))
-    if form == 2:  # train five two today
+    if form == 2:  # station five two today
         numbers = [_any(rng, DIGITS) for _ in range(rng.integers(1, 3))]
         return (_any(rng, THINGS), *numbers, *_maybe(rng, _MANNERS))
     return (_any(rng, ("please", "never", "always")), _any(rng, DEEDS), *_thing(rng))

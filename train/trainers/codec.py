@@ -1,8 +1,9 @@
 """Training of the codec: from k-means tokens of log-mel frames to an end-to-end quantiser.
 
 An end-to-end start fails at this size, so the codebook starts as k-means centroids of log-mel frames, one frame
-a code. Then the decoder learns to sound them, the encoder to find the frames in the waveform, and both go on
-together through the quantiser, whose codes follow by moving averages (VQ-VAE, appendix A.1).
+a code. Then the decoder learns to sound them. A codec with a learned encoder goes on: the encoder learns to find the
+frames in the waveform, and both train together through the quantiser, whose codes follow by moving averages
+(VQ-VAE, appendix A.1).
 Letters: B rows, N samples, T frames, D width of a code = mel bands, V codes.
 """
 
@@ -16,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dualdub_core import checkpoint
-from dualdub_core.audio import MelConfig, log_mel
+from dualdub_core.errors import ConfigError
+from dualdub_core.models.mel_encoder import MelEncoder
 from dualdub_core.models.wavtokenizer import WavTokenizer, WavTokenizerConfig
 
 from ..config import CodecTraining, RunConfig
@@ -25,12 +27,6 @@ from ..losses import CodecLosses, exact, sound_distances
 from ..sizes import codec_config
 from ..sounds import SoundBatch, SoundCorpus
 from .objective import Objective, Setup, initial, require_equal
-
-_FLOOR = 1e-2
-_SCALE = 2.0
-"""Log-mel frames at this floor lie between -4.6 and 6; so scaled their deviation is about 1."""
-_FULL_SHARE, _TOP_WEIGHT = 0.7, 0.4
-"""Bands above the first share count less and less in a distance: words are told apart below 5 kHz."""
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +113,12 @@ def make(config: RunConfig, *, is_resumed: bool) -> Setup:
     assert training is not None
     codec = initial("codec", codec_config(training.size), training.init, config.seed)
     assert isinstance(codec, WavTokenizer)
+    is_learned = codec.config.encoder == "seanet"
+    if not is_learned and (training.phase != "decoder" or training.encoder_from is not None):
+        raise ConfigError(
+            f"codec: the encoder is '{codec.config.encoder}', which learns nothing; got {training.phase=} and "
+            f"{training.encoder_from=}, expected the phase 'decoder' alone"
+        )
     of = {
         "sample_rate": codec.config.sample_rate,
         "channels": 1,
@@ -127,7 +129,8 @@ def make(config: RunConfig, *, is_resumed: bool) -> Setup:
         if training.init is None:
             fit_codebook(codec, corpus, training, config.seed)
             some = corpus.some(config.seed)
-            scale_to_unit(codec.encoder, lambda: codec.encoder(some))
+            if is_learned:
+                scale_to_unit(codec.encoder, lambda: codec.encoder(some))
         if training.encoder_from is not None:
             other = checkpoint.load(training.encoder_from, components=["codec"], dtype=torch.float32).modules["codec"]
             require_equal("codec of encoder_from", other.config, codec.config)
@@ -142,24 +145,10 @@ def make(config: RunConfig, *, is_resumed: bool) -> Setup:
 
 
 def mel_frames(waveform: Tensor, config: WavTokenizerConfig) -> Tensor:
-    """What codes stand for at first: scaled log-mel frames (B, D, T) of a waveform (B, 1, N).
-
-    N is a multiple of the hop. Frame t is centred on the samples that code t covers, through a window of two hops:
-    one of four, as the codec's own spectra have, smears words beyond recognition once frames are rounded to codes.
-    """
-    mel = MelConfig(
-        sample_rate=config.sample_rate,
-        n_fft=2 * config.hop_length,
-        hop_length=config.hop_length,
-        n_mels=config.dimension,
-        floor=_FLOOR,
-    )
-    with exact(waveform):
-        frames = log_mel(waveform[:, 0, config.hop_length // 2 :].float(), mel)
-    assert frames.shape[1] * config.hop_length == waveform.shape[-1], f"{waveform.shape=} is no multiple of the hop"
-    full = round(_FULL_SHARE * config.dimension)
-    weights = torch.cat([torch.ones(full), torch.linspace(1.0, _TOP_WEIGHT, config.dimension - full)])
-    return frames.transpose(1, 2) * (weights.to(frames) / _SCALE)[:, None]
+    """What codes stand for at first: scaled log-mel frames (B, D, T) of a waveform (B, 1, N)."""
+    encoder = MelEncoder(sample_rate=config.sample_rate, hop_length=config.hop_length, num_bands=config.dimension)
+    frames: Tensor = encoder(waveform)
+    return frames
 
 
 def fit_codebook(codec: WavTokenizer, corpus: SoundCorpus, config: CodecTraining, seed: int) -> None:
