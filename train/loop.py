@@ -10,8 +10,8 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, fields
+from contextlib import nullcontext
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,18 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from dualdub_core import checkpoint
 from dualdub_core.errors import ConfigError, DualDubError
 
-from .config import OptimiserConfig, RunConfig, read, write
+from .average import Average
+from .config import RunConfig, read, write
 from .data import Batch, Endless, loader, moved, num_micro_batches, stream
+from .meter import Meter
+from .optimiser import make_optimiser, rate_at, set_rate
 from .trainers.objective import Losses, Maker, Setup
 
 _MOST_SKIPPED = 20
@@ -44,6 +47,7 @@ class Run:
         self.config, self.setup, self.accelerator = config, setup, accelerator
         self.folder = Path(config.folder)
         if config.compile:
+            require_compiler(accelerator.device)
             setup.objective.compile(dynamic=True)
         trained = [p for p in setup.objective.parameters() if p.requires_grad]
         optimiser = make_optimiser(trained, config.optimiser)
@@ -123,7 +127,7 @@ class Run:
             self._write_parts(tensors)
         self.accelerator.wait_for_everyone()
 
-    def _update(self, batches: list[Batch], meter: "Meter") -> None:
+    def _update(self, batches: list[Batch], meter: Meter) -> None:
         accelerator, objective = self.accelerator, self.setup.objective
         weights = [objective.weight(batch) for batch in batches]
         everyone = accelerator.reduce(torch.tensor(sum(weights), device=accelerator.device), "sum")
@@ -221,110 +225,16 @@ class Position:
         self.update, self.skipped = state["update"], state["skipped"]
 
 
-class Average:
-    """Moving averages of the trained weights; with a decay of 0 they are the weights themselves."""
+def require_compiler(device: torch.device) -> None:
+    """Refuse `compile` where a CPU's kernels cannot be built.
 
-    def __init__(self, parameters: list[nn.Parameter], decay: float) -> None:
-        self._parameters, self._decay = parameters, decay
-        self._values = [p.detach().clone() for p in parameters] if decay else []
-
-    @torch.no_grad()
-    def update(self, done: int) -> None:
-        """Move towards the weights; faster at the beginning, where they are far from what they become."""
-        decay = min(self._decay, (1 + done) / (10 + done))
-        for value, parameter in zip(self._values, self._parameters, strict=False):
-            value.lerp_(parameter.detach(), 1 - decay)
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """The averages in place of the weights."""
-        self._swap()
-        try:
-            yield
-        finally:
-            self._swap()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"values": self._values}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for value, loaded in zip(self._values, state["values"], strict=True):
-            value.copy_(loaded)
-
-    @torch.no_grad()
-    def _swap(self) -> None:
-        for value, parameter in zip(self._values, self._parameters, strict=False):
-            kept = parameter.detach().clone()
-            parameter.copy_(value)
-            value.copy_(kept)
-
-
-class Meter:
-    """Means of losses over micro-batches and processes, by the batch's name; NaN does not count."""
-
-    def __init__(self, accelerator: Accelerator) -> None:
-        self._accelerator = accelerator
-        self._sums: dict[str, tuple[float, float]] = {}
-        self._pending: list[tuple[str, dict[str, Tensor], float]] = []
-
-    def add(self, name: str, losses: Losses, weight: float) -> None:
-        """Note a micro-batch's losses; they are read later, so that no device is waited for."""
-        scalars = {field.name: getattr(losses, field.name).detach() for field in fields(losses)}  # type: ignore[arg-type]
-        self._pending.append((name, scalars, weight))
-
-    def note(self, name: str, value: float) -> None:
-        """Note a number of this process."""
-        total, count = self._sums.get(name, (0.0, 0.0))
-        self._sums[name] = total + value, count + 1
-
-    def read(self) -> dict[str, float]:
-        """The means since the last call, over all processes."""
-        for name, losses, weight in self._pending:
-            for field, value in losses.items():
-                number = float(value)
-                if math.isnan(number):
-                    continue
-                for key in (f"{name}/{field}", *(["total"] if field == "total" else [])):
-                    total, count = self._sums.get(key, (0.0, 0.0))
-                    self._sums[key] = total + number * weight, count + weight
-        sums = self._gathered()
-        self._pending, self._sums = [], {}
-        return {key: total / count for key, (total, count) in sorted(sums.items()) if count}
-
-    def _gathered(self) -> dict[str, tuple[float, float]]:
-        if self._accelerator.num_processes == 1:
-            return self._sums
-        everyone: list[dict[str, tuple[float, float]] | None] = [None] * self._accelerator.num_processes
-        torch.distributed.all_gather_object(everyone, self._sums)
-        merged: dict[str, tuple[float, float]] = {}
-        for sums in everyone:
-            for key, (total, count) in (sums or {}).items():
-                before = merged.get(key, (0.0, 0.0))
-                merged[key] = before[0] + total, before[1] + count
-        return merged
-
-
-def rate_at(update: int, num_updates: int, config: OptimiserConfig) -> float:
-    """Learning rate of an update: linear from `min_lr` to `max_lr`, then a cosine back to `min_lr` at the last one."""
-    if update < config.warmup:
-        return config.min_lr + (config.max_lr - config.min_lr) * (update + 1) / config.warmup
-    remaining = max(1, num_updates - 1 - config.warmup)
-    share = min(1.0, (update - config.warmup) / remaining)
-    return config.min_lr + (config.max_lr - config.min_lr) * 0.5 * (1 + math.cos(math.pi * share))
-
-
-def set_rate(optimiser: Any, rate: float) -> None:  # noqa: ANN401, torch's or accelerate's
-    """Give every group the rate. The schedule is not prepared by accelerate, which would step it once a process."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-
-
-def make_optimiser(parameters: list[nn.Parameter], config: OptimiserConfig) -> torch.optim.Optimizer:
-    """Adam, with decoupled weight decay where there is any."""
-    betas = (config.betas[0], config.betas[1])
-    return torch.optim.AdamW(
-        parameters, lr=config.max_lr, betas=betas, eps=config.eps, weight_decay=config.weight_decay, fused=True
-    )
+    Raises:
+        ConfigError: there is no C++ compiler.
+    """
+    if device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
+        raise ConfigError(
+            "compile: got true and no C++ compiler, expected c++, g++ or clang++; install one, or set false"
+        )
 
 
 def micro_batches_per_update(config: RunConfig, num_processes: int) -> int:

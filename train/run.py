@@ -1,4 +1,4 @@
-"""Trains one part: `python -m train.run train/configs/mini/codec_decoder.yaml`, or the same under accelerate launch."""
+"""Trains one part: `python -m train.run train/configs/mini/codec.yaml`, or the same under accelerate launch."""
 
 import argparse
 import logging

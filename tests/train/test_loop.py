@@ -5,8 +5,10 @@ import torch
 from torch import nn
 
 from dualdub_core.errors import ConfigError
+from train.average import Average
 from train.config import DataConfig, OptimiserConfig, RunConfig, VaeTraining
-from train.loop import Average, make_optimiser, micro_batches_per_update, rate_at
+from train.loop import micro_batches_per_update, require_compiler
+from train.optimiser import make_optimiser, rate_at
 
 PAPER = OptimiserConfig(max_lr=2e-4, min_lr=2e-6, warmup=4000)
 
@@ -71,3 +73,10 @@ def test_a_global_batch_is_dealt_out_evenly_or_refused():
         micro_batches_per_update(run_config(190, 6), 8)
     with pytest.raises(ConfigError, match="3 processes"):
         micro_batches_per_update(run_config(192, 6), 3)
+
+
+def test_compiling_for_a_cpu_without_a_compiler_is_refused(monkeypatch):
+    require_compiler(torch.device("cuda"))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConfigError, match="no C\\+\\+ compiler"):
+        require_compiler(torch.device("cpu"))
