@@ -45,6 +45,7 @@ from .system import BUILTIN, System, Take, generate, load_system
 from .text import normalise
 from .types import Audio, Stream, Task, VideoFrames, Voice
 from .video import read_frames
+from .vocabulary import vocabulary_warning
 from .voice import encode_voice
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -184,6 +185,8 @@ def _load(options: argparse.Namespace) -> System:
 
 
 def _run(options: argparse.Namespace, task: Task, bars: "_Bars", system: System) -> list[Path]:
+    if task is not Task.BACKGROUND:
+        _warn_of_words(_script(options), system)
     voice, voices = _voice(options, system, task), _voices(options, system)
     info, frames = _watch(options, system, task, bars)
     recordings = _recordings(options)
@@ -209,6 +212,13 @@ def _run(options: argparse.Namespace, task: Task, bars: "_Bars", system: System)
     )
     heard = [] if task is Task.BACKGROUND else [one for one in (voice, *voices.values()) if one is not None]
     return _write(options, system, take, info, heard, bars)
+
+
+def _warn_of_words(script: Script | str, system: System) -> None:
+    lines = [script] if isinstance(script, str) else [line.text for line in script.lines]
+    unknown = vocabulary_warning(lines, system.header.info)
+    if unknown:
+        print(f"note: {unknown}", file=sys.stderr)
 
 
 def _check_early(options: argparse.Namespace, task: Task) -> None:

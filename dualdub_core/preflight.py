@@ -16,6 +16,7 @@ from .media import MediaInfo, clip_length, probe
 from .plan import plan_script
 from .script import Script
 from .types import Task
+from .vocabulary import vocabulary_warning
 
 Verdict = Literal["ok", "note", "problem"]
 
@@ -102,6 +103,9 @@ def preflight(
     seconds = _video(checks, source, start, duration, task)
     _script(checks, script, seconds, task)
     header = _model(checks, Path(checkpoint), task, decoder, models, present)
+    if header is not None and script is not None and task is not Task.BACKGROUND:
+        unknown = vocabulary_warning([line.text for line in script.lines], header.info)
+        checks += [Check("words", "note", unknown)] if unknown else []
     if header is None or seconds is None:
         return Preflight(tuple(checks))
     work: dict[str, Any] = {"takes": takes, "decoder": decoder, "num_steps": num_steps, "solver": solver}

@@ -1,7 +1,8 @@
 """Between ComfyUI and the core: sockets to types and back, models, progress, words on a node."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from ..dualdub_core.system import load_system
 from ..dualdub_core.text import TextTokenizer
 from ..dualdub_core.types import Audio, Codes, Soundtrack, Stream, VideoFrames
 from ..dualdub_core.video import frames_from_images, read_frames
+from ..dualdub_core.vocabulary import vocabulary_warning
 
 PRECISIONS = {"auto": None, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -208,6 +210,7 @@ class Managed:
         is_trained: False where the file says that its weights are untrained.
         fingerprint: of its file.
         tokenizer: of the language model.
+        info: of its checkpoint.
     """
 
     patcher: ModelPatcher
@@ -215,6 +218,7 @@ class Managed:
     is_trained: bool = True
     tokenizer: TextTokenizer | None = None
     fingerprint: str = ""
+    info: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def config(self) -> Any:  # noqa: ANN401
@@ -227,6 +231,11 @@ class Managed:
         if self.is_trained:
             return ""
         return f"\nUNTRAINED weights ({self.name}): what comes out is noise."
+
+    def warning_about(self, *texts: str) -> str:
+        """The same, or a line about words that the model was never taught; empty where all is well."""
+        unknown = vocabulary_warning(texts, self.info)
+        return self.warning or (f"\n{unknown}" if unknown else "")
 
 
 def manage(module: nn.Module | None, **facts: Any) -> Managed | None:  # noqa: ANN401
@@ -255,8 +264,9 @@ def load_checkpoint(path: Path, precision: str) -> tuple[list[Managed | None], s
     """The parts of a DualDub checkpoint in the order of `checkpoint.COMPONENTS`, and a line for people."""
     header = checkpoint.read_header(path)
     system = load_system(path, dtype=dtype_of(precision))
-    facts = {"name": str(header.info["name"]), "is_trained": header.is_trained, "fingerprint": fingerprint(path)}
-    facts["tokenizer"] = system.tokenizer
+    facts: dict[str, Any] = {"name": str(header.info["name"]), "is_trained": header.is_trained}
+    facts["fingerprint"] = fingerprint(path)
+    facts |= {"tokenizer": system.tokenizer, "info": header.info}
     parts = [manage(getattr(system, component), **facts) for component in checkpoint.COMPONENTS]
     held = ", ".join(name.replace("_", " ") for name in header.configs)
     warning = next((part.warning for part in parts if part is not None), "")

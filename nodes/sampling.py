@@ -179,6 +179,7 @@ class Sampler(io.ComfyNode):
             batch_size=takes,
             progress=a.comfy_progress(),
         )
+        told = "" if TASKS[task] is Task.BACKGROUND else script
         codes = origin.sampled(
             codes,
             model,
@@ -189,7 +190,7 @@ class Sampler(io.ComfyNode):
             locks=locks,
             sampling=sampling,
         )
-        return io.NodeOutput(codes, ui=a.said(cls, a.codes_text(codes) + model.warning))
+        return io.NodeOutput(codes, ui=a.said(cls, a.codes_text(codes) + model.warning_about(told)))
 
 
 class SelectTake(io.ComfyNode):

@@ -269,4 +269,5 @@ class ScriptSampler(io.ComfyNode):
             locks=locks,
             sampling=sampling,
         )
-        return io.NodeOutput(codes, ui=a.said(cls, f"{len(script.lines)} lines, {a.codes_text(codes)}{model.warning}"))
+        warning = model.warning_about(*(line.text for line in script.lines))
+        return io.NodeOutput(codes, ui=a.said(cls, f"{len(script.lines)} lines, {a.codes_text(codes)}{warning}"))

@@ -16,6 +16,8 @@ from dualdub_core.checkpoint import COMPONENTS
 from dualdub_core.errors import CheckpointError, DualDubError
 from dualdub_core.models.wavtokenizer import WavTokenizer
 
+from .scenes.words import VOCABULARY
+
 
 def assemble(
     files: Mapping[str, Path], *, name: str, provenance: Mapping[str, Any]
@@ -93,6 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--dtype", choices=["float16", "float32"], default="float16")
     parser.add_argument("--prefer", choices=["flow", "codec"], help="the decoder that was measured to sound better")
+    parser.add_argument(
+        "--vocabulary", action="store_true", help="it can say the procedural corpus' words and no others"
+    )
     parser.add_argument("--note", action="append", default=[], metavar="KEY=VALUE", help="provenance, e.g. hours=2.5")
     for component in COMPONENTS:
         parser.add_argument(f"--{component.replace('_', '-')}", type=Path, help="run folder or checkpoint")
@@ -103,6 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         modules, info = assemble(files, name=options.name, provenance=provenance)
         if options.prefer is not None:
             info = {**info, "preferred_decoder": options.prefer}
+        if options.vocabulary:
+            info = {**info, "vocabulary": list(VOCABULARY)}
         write(options.out, modules, info, dtype=getattr(torch, options.dtype))
     except DualDubError as error:
         parser.exit(2, f"{error}\n")
