@@ -18,6 +18,7 @@ from .captions import to_srt, to_vtt
 from .commands import origin
 from .commands.batch import Make, add_batch
 from .commands.doctor import add_doctor
+from .commands.gate import PICTURE, SCORES, add_gate, gated, is_gated, thresholds_of
 from .commands.mix import add_mix, mix_config
 from .commands.preflight import add_preflight
 from .commands.sheet import SHEET, add_sheet, write_sheet
@@ -37,6 +38,7 @@ from .plan_picture import draw_plan
 from .progress import Progress
 from .provenance import Provenance
 from .rerolls import line_seeds, parse_rerolls
+from .rolling import Roll
 from .sampling import SamplingConfig, Seeds, StreamSampling
 from .script import Script
 from .script_formats import detect_format, parse_script, read_script, read_text
@@ -126,6 +128,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         more(f"--{name}-top-p", type=float, default=defaults.top_p, help="and among those that hold this share")
     sampling.add_argument("--cfg", type=float, default=1.0, help="guidance, 1.0 = off")
     _add_lines(parser.add_argument_group("lines", "for a script with times or names").add_argument)
+    add_gate(parser)
     add_mix(parser)
     add_sheet(parser)
     add("--save-voice", type=Path, metavar="FILE", help="keep the voice for later")
@@ -190,26 +193,40 @@ def _run(options: argparse.Namespace, task: Task, bars: "_Bars", system: System)
     voice, voices = _voice(options, system, task), _voices(options, system)
     info, frames = _watch(options, system, task, bars)
     recordings = _recordings(options)
-    take = generate(
-        system,
-        task=task,
-        frames=frames,
-        script=_script(options),
-        voice=voice,
-        voices=voices,
-        rerolls=_rerolls(options),
-        background="hears the speech" if options.fit_background else "on its own",
-        duration=options.duration,
-        sampling=_sampling(options),
-        seeds=_seeds(options),
-        locks=_locks(options, system, recordings, frames.duration if frames else options.duration),
-        recordings=recordings,
-        decoder=options.decoder,
-        num_steps=options.steps,
-        solver=options.solver,
-        mixing=mix_config(options),
-        progress=bars,
-    )
+    script, seeds, sampling = _script(options), _seeds(options), _sampling(options)
+    locks = _locks(options, system, recordings, frames.duration if frames else options.duration)
+
+    def make(roll: Roll) -> Take:
+        return generate(
+            system,
+            task=task,
+            frames=frames,
+            script=script,
+            voice=voice,
+            voices=voices,
+            rerolls=_rerolls(options),
+            background="hears the speech" if options.fit_background else "on its own",
+            duration=options.duration,
+            sampling=sampling,
+            seeds=roll.seeds,
+            # Lines do not depend on the background's seed, nor a background on its own on theirs.
+            locks=locks if isinstance(script, Script) else [*locks, *roll.locks],
+            recordings=recordings,
+            decoder=options.decoder,
+            num_steps=options.steps,
+            solver=options.solver,
+            mixing=mix_config(options),
+            progress=bars,
+        )
+
+    if is_gated(options):
+        words = script.text if isinstance(script, Script) else script
+        outcome = gated(options, make, seeds=seeds, sampling=sampling, locks=locks, words=words, progress=bars)
+        print(f"note: gate: {outcome.text()}", file=sys.stderr)
+        take, chosen = outcome.take, outcome.best.roll.seeds
+        options.speech_seed, options.background_seed = chosen.speech, chosen.background
+    else:
+        take = make(Roll(1, seeds, task.streams))
     heard = [] if task is Task.BACKGROUND else [one for one in (voice, *voices.values()) if one is not None]
     return _write(options, system, take, info, heard, bars)
 
@@ -224,7 +241,7 @@ def _warn_of_words(script: Script | str, system: System) -> None:
 def _check_early(options: argparse.Namespace, task: Task) -> None:
     """Refuse what can be known to be wrong before a model is loaded."""
     evaluation_times(options.steps, options.solver)
-    for settings in (_sampling, _seeds, mix_config):
+    for settings in (_sampling, _seeds, mix_config, thresholds_of):
         settings(options)
     if task is not Task.BACKGROUND:
         _check_script(options)
@@ -429,6 +446,8 @@ def _write(
         said = _script(options)
         write_sheet(options, take, model=made_by.model, script=said, seeds=made_by.seeds, progress=bars)
         written["sheet"] = SHEET
+    if is_gated(options):
+        written |= {"gate": SCORES, "gate_picture": PICTURE}
     origin.sign_files([out / name for name in written.values()], origin.signing_of(options, None), made_by)
     report = _report(options, system, take, written) | lines | {"video": None if muxed is None else asdict(muxed)}
     report["made_by"] = made_by.as_dict()

@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..dualdub_core.dualbench.pictures import paint, to_tensor
-from ..dualdub_core.dualbench.scoring import Judges, score_soundtrack
+from ..dualdub_core.dualbench.scoring import Judges, score_soundtrack, watch_clip
 from ..dualdub_core.dualbench.speakers import load_speaker_judge
 from ..dualdub_core.dualbench.transcripts import load_recogniser
 from ..dualdub_core.errors import CheckpointError
@@ -80,11 +80,11 @@ class ScoreSoundtrack(io.ComfyNode):
     ) -> io.NodeOutput:
         """Score each take."""
         clip, stems = a.to_clip(video), a.to_soundtrack(speech, background)
-        judges = _judges(word_judge, voice_judge)
+        judges = load_judges(word_judge, voice_judge)
         reference = None if voice is None else a.to_audio(voice, "voice")
-        part = {"start": clip.start, "duration": clip.duration, "script": script, "voice": reference, "judges": judges}
+        watched = watch_clip(clip.source, start=clip.start, duration=clip.duration, progress=a.comfy_progress())
         scores = [
-            score_soundtrack(Soundtrack(*pair), clip.source, **part, progress=a.comfy_progress())
+            score_soundtrack(Soundtrack(*pair), watched, script=script, voice=reference, judges=judges)
             for pair in zip(a.takes(stems.speech), a.takes(stems.background), strict=True)
         ]
         values = [score.values for score in scores]
@@ -114,7 +114,8 @@ def judge_folder(name: str) -> Path:
     return found
 
 
-def _judges(word_judge: str, voice_judge: str) -> Judges:
+def load_judges(word_judge: str, voice_judge: str) -> Judges:
+    """The networks that were chosen, from their folders."""
     heard = None if word_judge == NO_JUDGE else load_recogniser(judge_folder(word_judge))
     speakers = None if voice_judge == NO_JUDGE else load_speaker_judge(judge_folder(voice_judge))
     names = {"words": word_judge, "voice": voice_judge}

@@ -57,6 +57,27 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Watched:
+    """What of a clip any number of its takes are judged against; `watch_clip` looks, this alone is no clip at all.
+
+    Attributes:
+        duration: seconds.
+        name: of the file.
+        fps: pictures a second, on average.
+        peaks: seconds at which the picture moves most; None where nobody looked.
+        problem: why nobody did.
+        film: pictures to show.
+    """
+
+    duration: float
+    name: str = ""
+    fps: float = 0.0
+    peaks: tuple[float, ...] | None = None
+    problem: str = "there is no video"
+    film: VideoFrames | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Judges:
     """Networks for what needs them; each may be None.
 
@@ -73,9 +94,40 @@ class Judges:
     names: dict[str, str] = field(default_factory=dict)
 
 
+def watch_clip(
+    source: Source, *, start: float = 0.0, duration: float | None = None, progress: Progress = silent
+) -> Watched:
+    """Look at a part of a video once, for `score_soundtrack` of several takes.
+
+    Args:
+        source: the video.
+        start: seconds into it.
+        duration: seconds of it; to the end when None.
+        progress: reports "watch"; raising from it cancels.
+
+    Raises:
+        InputError: no such part of the video.
+    """
+    seconds = clip_length(read_timeline(source).duration, start, duration, name_of(source))
+    pictures, fps = part_pictures(source, start, seconds, progress=progress)
+    peaks, problem = None, ""
+    try:
+        peaks = tuple(local_maxima(flow_trajectory(pictures), fps))
+    except ConfigError as error:
+        problem = str(error)
+    return Watched(
+        duration=seconds,
+        name=name_of(source),
+        fps=fps,
+        peaks=peaks,
+        problem=problem,
+        film=read_frames(source, size=_PICTURE_SIZE, start=start, duration=seconds),
+    )
+
+
 def score_soundtrack(
     soundtrack: Soundtrack,
-    source: Source,
+    source: Source | Watched,
     *,
     start: float = 0.0,
     duration: float | None = None,
@@ -88,7 +140,7 @@ def score_soundtrack(
 
     Args:
         soundtrack: one item, time 0 being the part's.
-        source: the video.
+        source: the video, or what `watch_clip` saw of it; then the next two are not read.
         start: seconds into it.
         duration: seconds of it; to the end when None.
         script: what should be said, for WER.
@@ -103,11 +155,14 @@ def score_soundtrack(
         check_single(stem, stream.value)
     judges, mix = judges or Judges(), soundtrack.sum()
     sounds = {Stream.SPEECH.value: soundtrack.speech, Stream.BACKGROUND.value: soundtrack.background}
-    seconds = clip_length(read_timeline(source).duration, start, duration, name_of(source))
+    if isinstance(source, Watched):
+        watched = source
+    else:
+        watched = watch_clip(source, start=start, duration=duration, progress=progress)
     warnings: list[str] = []
-    values: dict[str, Any] = {"duration": round(seconds, 6)}
-    moments = _sync(source, start, seconds, soundtrack, values, warnings, progress)
-    measured = {name: levels(sound, seconds) for name, sound in {MIX: mix, **sounds}.items()}
+    values: dict[str, Any] = {"duration": round(watched.duration, 6)}
+    moments = _sync(watched, soundtrack, values, warnings)
+    measured = {name: levels(sound, watched.duration) for name, sound in {MIX: mix, **sounds}.items()}
     values["levels"] = {name: asdict(found) for name, found in measured.items()}
     values["leak"] = {
         "background": leaked_share(*sounds.values()),
@@ -117,11 +172,11 @@ def score_soundtrack(
     _say(values, warnings)
     _judge_speech(soundtrack.speech, script, voice, judges, values)
     drawing = Drawing(
-        title=script.replace("\n", " ") or name_of(source),
-        duration=seconds,
+        title=script.replace("\n", " ") or watched.name,
+        duration=watched.duration,
         sounds=sounds,
         mix=mix,
-        frames=_film(source, start, seconds),
+        frames=watched.film,
         moments=moments,
     )
     plain: dict[str, Any] = _finite({**values, "warnings": warnings})
@@ -151,26 +206,19 @@ def part_pictures(
     return pictures(), len(wanted) / seconds
 
 
-def _sync(
-    source: Source,
-    start: float,
-    seconds: float,
-    soundtrack: Soundtrack,
-    values: dict[str, Any],
-    warnings: list[str],
-    progress: Progress,
-) -> Moments | None:
-    """AV-Align beside its controls; None where the packages for it are missing or there is but one picture."""
-    pictures, fps = part_pictures(source, start, seconds, progress=progress)
-    values["sync"] = None
-    try:
-        flow = flow_trajectory(pictures)
-        onsets = {"background": onset_times(soundtrack.background), MIX: onset_times(soundtrack.sum())}
-    except ConfigError as error:
-        warnings.append(f"sync is not scored: {error}")
+def _sync(watched: Watched, soundtrack: Soundtrack, values: dict[str, Any], warnings: list[str]) -> Moments | None:
+    """AV-Align beside its controls; None where the packages for it are missing or nobody looked."""
+    values["sync"], problem, onsets = None, watched.problem, {}
+    if watched.peaks is not None:
+        try:
+            onsets = {"background": onset_times(soundtrack.background), MIX: onset_times(soundtrack.sum())}
+        except ConfigError as error:
+            problem = str(error)
+    if watched.peaks is None or not onsets:
+        warnings.append(f"sync is not scored: {problem}")
         return None
-    peaks = tuple(local_maxima(flow, fps))
-    scored = {name: Moments(tuple(times), peaks, fps, seconds) for name, times in onsets.items()}
+    peaks, seconds = watched.peaks, watched.duration
+    scored = {name: Moments(tuple(times), peaks, watched.fps, seconds) for name, times in onsets.items()}
     values["sync"] = {
         "av_align": {name: moments.score for name, moments in scored.items()},
         LATE: {name: summarise([moments]).delayed for name, moments in scored.items()},
@@ -227,10 +275,6 @@ def _judge_speech(speech: Audio, script: str, voice: Audio | None, judges: Judge
     if judges.speakers is not None and voice is not None:
         embeddings = [judges.speakers.embed(sound)[None] for sound in (speech, voice)]
         values["voice"] = {"sim_ref": float(paired_cosines(*embeddings)[0]), "judge": judges.names.get("voice", "")}
-
-
-def _film(source: Source, start: float, seconds: float) -> VideoFrames:
-    return read_frames(source, size=_PICTURE_SIZE, start=start, duration=seconds)
 
 
 def _reduced(picture: NDArray[np.uint8], max_height: int) -> NDArray[np.uint8]:

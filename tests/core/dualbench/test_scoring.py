@@ -13,7 +13,7 @@ import torch
 from dualdub_core.dualbench.av_align import flow_trajectory, read_pictures
 from dualdub_core.dualbench.local import folder_identity, local_folder
 from dualdub_core.dualbench.pictures import paint
-from dualdub_core.dualbench.scoring import Judges, part_pictures, score_soundtrack
+from dualdub_core.dualbench.scoring import Judges, Watched, part_pictures, score_soundtrack, watch_clip
 from dualdub_core.errors import CheckpointError, InputError
 from dualdub_core.types import Audio, Soundtrack
 
@@ -113,6 +113,21 @@ def test_a_part_is_judged_by_its_own_pictures(clip, soundtrack):
     assert score_soundtrack(part, clip, start=0.4, duration=0.4).values["duration"] == 0.4
     with pytest.raises(InputError, match="got a start at 9"):
         score_soundtrack(soundtrack(), clip, start=9.0)
+
+
+@pytest.mark.usefixtures("_extra")
+def test_takes_of_a_clip_that_was_watched_once_get_the_same_scores(clip, soundtrack):
+    watched = watch_clip(clip, start=0.2, duration=1.0)
+    part = soundtrack(lambda s, b: (s[..., 3200:], b[..., 3200:]))
+    assert score_soundtrack(part, watched).values == score_soundtrack(part, clip, start=0.2, duration=1.0).values
+
+
+def test_without_a_video_levels_and_leaks_are_scored(soundtrack):
+    score = score_soundtrack(soundtrack(), Watched(duration=1.2))
+    assert score.values["sync"] is None
+    assert score.warnings == ("sync is not scored: there is no video",)
+    assert score.values["levels"]["mix"]["excess_seconds"] == pytest.approx(0)
+    assert paint(score.drawing).width == 900
 
 
 @pytest.mark.usefixtures("_extra")
