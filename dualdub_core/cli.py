@@ -19,6 +19,7 @@ from .commands import origin
 from .commands.batch import Make, add_batch
 from .commands.doctor import add_doctor
 from .commands.gate import PICTURE, SCORES, add_gate, gated, is_gated, thresholds_of
+from .commands.long import add_long
 from .commands.mix import add_mix, mix_config
 from .commands.preflight import add_preflight
 from .commands.sheet import SHEET, add_sheet, write_sheet
@@ -76,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     defaults = argparse.ArgumentDefaultsHelpFormatter
     _add_generate(commands.add_parser("generate", help="make the soundtrack of a video", formatter_class=defaults))
     add_batch(commands, settings=_add_settings, maker=_maker)
+    add_long(commands, device=_device, bars=_Bars)
     plan = "say when each line of a script is spoken and whether its words fit; needs no weights"
     _add_plan(commands.add_parser("plan", help=plan, formatter_class=defaults))
     add_preflight(commands, device=_device)

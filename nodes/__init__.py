@@ -11,6 +11,7 @@ from . import (
     gating,
     handoff,
     loaders,
+    long_video,
     mastering,
     preflight,
     sampling,
@@ -66,6 +67,9 @@ NODES: list[type[io.ComfyNode]] = [
     batches.SeedList,
     batches.BatchGrid,
     batches.BatchRow,
+    long_video.ShotCuts,
+    long_video.LongVideoPlan,
+    long_video.LongVideo,
 ]
 
 

@@ -26,9 +26,10 @@ from ..dualdub_core.progress import Progress
 from ..dualdub_core.provenance import fingerprint
 from ..dualdub_core.system import load_system
 from ..dualdub_core.text import TextTokenizer
-from ..dualdub_core.types import Audio, Codes, Soundtrack, Stream, VideoFrames
-from ..dualdub_core.video import frames_from_images, read_frames
+from ..dualdub_core.types import Audio, Codes, Soundtrack, Stream, VideoFeatures
+from ..dualdub_core.video import encode_frames, frames_from_images
 from ..dualdub_core.vocabulary import vocabulary_warning
+from ..dualdub_core.watching import encode_film
 
 PRECISIONS = {"auto": None, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -108,17 +109,19 @@ def to_clip(video: Any) -> Clip:  # noqa: ANN401
     return Clip(video.get_stream_source(), float(start), float(duration) or None)
 
 
-def to_frames(video: Any, images: Any, fps: float, size: int) -> VideoFrames:  # noqa: ANN401
-    """The pictures an encoder looks at, from a VIDEO or from IMAGE and its frame rate."""
+def to_features(encoder: Any, video: Any, images: Any, fps: float) -> VideoFeatures:  # noqa: ANN401
+    """What an encoder sees of a VIDEO, or of IMAGE and its frame rate."""
     if (video is None) == (images is None):
         raise InputError("encode video: connect either a video or images, and not both")
+    progress = comfy_progress()
     if images is None and isinstance(video, InputImpl.VideoFromComponents):
         parts = video.get_components()
         images, fps = parts.images, float(parts.frame_rate)
     if images is not None:
-        return frames_from_images(images, fps=fps, size=size)
+        frames = frames_from_images(images, fps=fps, size=encoder.config.image_size)
+        return encode_frames(encoder, frames, progress=progress)
     clip = to_clip(video)
-    return read_frames(clip.source, size=size, start=clip.start, duration=clip.duration, progress=comfy_progress())
+    return encode_film(encoder, clip.source, start=clip.start, duration=clip.duration, progress=progress)
 
 
 def from_clip(path: Path, start: float = 0.0, duration: float | None = None) -> Any:  # noqa: ANN401

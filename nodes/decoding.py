@@ -4,7 +4,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..dualdub_core.pipeline import decode_codec, decode_flow
+from ..dualdub_core.long_decoding import decode_codec_long, decode_flow_long
 from ..dualdub_core.types import Codes, Soundtrack
 from . import adapters as a
 from . import origin
@@ -72,7 +72,7 @@ class FlowDecode(io.ComfyNode):
     ) -> io.NodeOutput:
         """Solve and decode."""
         network, autoencoder = a.on_device(decoder=decoder, vae=vae)
-        soundtrack = decode_flow(
+        soundtrack = decode_flow_long(
             network,
             autoencoder,
             codes,
@@ -113,7 +113,7 @@ class CodecDecode(io.ComfyNode):
     def execute(cls, codec: a.Managed, codes: Codes) -> io.NodeOutput:
         """Decode."""
         (network,) = a.on_device(codec=codec)
-        soundtrack = decode_codec(network, codes, progress=a.comfy_progress())
+        soundtrack = decode_codec_long(network, codes, progress=a.comfy_progress())
         text = a.soundtrack_text(soundtrack) + codec.warning
         facts = {"kind": "codec", "name": codec.name, "fingerprint": codec.fingerprint}
         return io.NodeOutput(*_told(soundtrack, codes, facts), ui=a.said(cls, text))

@@ -6,7 +6,6 @@ from ..dualdub_core.credentials import Signing
 from ..dualdub_core.media import read_audio
 from ..dualdub_core.muxing import mux
 from ..dualdub_core.stamps import video_tags
-from ..dualdub_core.video import encode_frames
 from . import adapters as a
 from . import folders, origin
 
@@ -158,8 +157,7 @@ class EncodeVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         """Decode and encode."""
         (encoder,) = a.on_device(video_encoder=video_encoder)
-        frames = a.to_frames(video, images, fps, encoder.config.image_size)
-        features = encode_frames(encoder, frames, progress=a.comfy_progress())
+        features = a.to_features(encoder, video, images, fps)
         return io.NodeOutput(features, features.duration)
 
 
