@@ -20,6 +20,7 @@ class DataConfig:
 
     Attributes:
         train: folder of Parquet shards; a trainer of sound reads a corpus, the others what `precompute` made.
+        shards: patterns of the shards' names that the language model trains on, e.g. `words-*`; all when empty.
         validation: likewise; no validation when None.
         cache: folder for the Arrow copies.
         micro_batch: rows a process takes through the network at once.
@@ -32,6 +33,7 @@ class DataConfig:
     """
 
     train: str
+    shards: tuple[str, ...] = ()
     validation: str | None = None
     cache: str = ".cache/arrow"
     micro_batch: int

@@ -56,13 +56,23 @@ def shards(folder: Path | str) -> list[Path]:
     return paths
 
 
-def open_rows(folder: Path | str, columns: Sequence[str], cache: Path | str) -> datasets.Dataset:
+def open_rows(
+    folder: Path | str, columns: Sequence[str], cache: Path | str, names: Sequence[str] = ()
+) -> datasets.Dataset:
     """The rows below a folder, by index, only these columns.
+
+    Args:
+        folder: of shards.
+        columns: to read.
+        cache: folder for the Arrow copies.
+        names: patterns of the shards' names, e.g. `words-*`; all shards when empty.
 
     Raises:
         InputError: no shards, or a column is not in them.
     """
-    paths = shards(folder)
+    paths = [path for path in shards(folder) if not names or any(map(path.match, names))]
+    if not paths:
+        raise InputError(f"{folder}: no shard is called {' or '.join(names)}")
     missing = sorted(set(columns) - set(pq.read_schema(paths[0]).names))
     if missing:
         raise InputError(f"{folder}: the rows lack {', '.join(missing)}; run train.precompute for them")

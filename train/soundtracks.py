@@ -3,6 +3,7 @@
 Letters: B rows, L text ids, T slots at the codec's rate, F video frames, M mel bands, P pictures, D width, H W picture.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,11 +94,12 @@ class SoundtrackCorpus:
         tokenizer: TextTokenizer,
         *,
         with_pictures: bool = False,
+        shards: Sequence[str] = (),
     ) -> None:
         self._config, self._training, self._model, self._tokenizer = config, training, model, tokenizer
         self._with_pictures = with_pictures
         video = ("frames", "frames_shape") if with_pictures else ("features",)
-        self._rows = open_rows(Path(folder), [*_COLUMNS, *video], config.cache)
+        self._rows = open_rows(Path(folder), [*_COLUMNS, *video], config.cache, shards)
         self._tasks = [Task(task) for task in self._rows["task"]]
         self._lengths = [int(length) for length in self._rows["num_frames"]]
         self._passes = _passes(training)

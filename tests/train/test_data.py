@@ -16,6 +16,7 @@ from train import precompute
 from train.config import DataConfig, LanguageTraining
 from train.data import Endless, bucketed, stream
 from train.losses import IGNORE
+from train.rows import open_rows, shards
 from train.soundtracks import SoundtrackCorpus
 from train.trainers.codec import mel_frames
 
@@ -197,3 +198,13 @@ def test_wrong_passes_and_missing_columns_are_refused(prepared, toy_corpus, tmp_
         corpus(toy_corpus / "train", tmp_path, config_16)
     with pytest.raises(InputError, match=r"no \.parquet files"):
         corpus(tmp_path / "nothing", tmp_path, config_16)
+
+
+def test_rows_of_some_shards_are_read_on_wish(prepared, tmp_path):
+    paths = shards(prepared)
+    everything = open_rows(prepared, ["id"], tmp_path)
+    some = open_rows(prepared, ["id"], tmp_path, [paths[0].name])
+    assert list(some["id"]) == pq.read_table(paths[0], columns=["id"])["id"].to_pylist()
+    assert len(some) < len(everything)
+    with pytest.raises(InputError, match=r"no shard is called nothing-\*"):
+        open_rows(prepared, ["id"], tmp_path, ["nothing-*"])

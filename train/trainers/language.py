@@ -61,11 +61,9 @@ def soundtracks(
 ) -> tuple[SoundtrackCorpus, SoundtrackCorpus | None]:
     """The rows of a stage to train on, and those to validate with."""
     tokenizer = load_tokenizer(model.text, Path(config.data.train))
-    train, validation = (
-        None
-        if folder is None
-        else SoundtrackCorpus(folder, config.data, training, model, tokenizer, with_pictures=with_pictures)
-        for folder in (config.data.train, config.data.validation)
-    )
-    assert train is not None
-    return train, validation
+    data = config.data
+
+    def corpus(folder: str, shards: tuple[str, ...] = ()) -> SoundtrackCorpus:
+        return SoundtrackCorpus(folder, data, training, model, tokenizer, with_pictures=with_pictures, shards=shards)
+
+    return corpus(data.train, data.shards), None if data.validation is None else corpus(data.validation)
