@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .config import from_dict, to_dict
-from .errors import ConfigError, InputError
-from .files import replacing
+from .errors import ConfigError, InputError, shortened
+from .files import problem_of, replacing
 from .provenance import Provenance, VoiceNote, from_values
 from .timing import FrameClock
 from .types import Codes, Voice
@@ -54,7 +54,9 @@ def load_codes(path: Path | str) -> Codes:
             spoken=None if values.get("spoken") is None else tuple((a, b) for a, b in values["spoken"]),
             made_by=_record(values),
         )
-    except (KeyError, ConfigError) as error:
+    except InputError as error:
+        raise InputError(f"{Path(path).name}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:  # a ConfigError is one of the last
         raise InputError(f"{Path(path).name}: its header does not describe codes ({error}); save them again") from error
 
 
@@ -74,10 +76,12 @@ def load_voice(path: Path | str) -> Voice:
     try:
         return Voice(
             embedding=tensors["embedding"],
-            model_id=values["model_id"],
-            name=values["name"],
+            model_id=str(values["model_id"]),
+            name=str(values["name"]),
             consent=str(values.get("consent", "")),
         )
+    except InputError as error:
+        raise InputError(f"{Path(path).name}: {error}") from error
     except KeyError as error:
         raise InputError(f"{Path(path).name}: its header does not describe a voice ({error}); save it again") from error
 
@@ -89,13 +93,13 @@ def read_values(path: Path | str) -> dict[str, Any]:
         InputError: missing, damaged, or another kind of file.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    if problem := problem_of(path):
+        raise InputError(f"{path}: {problem}")
     try:
         with safe_open(path, framework="pt") as file:
             values = json.loads((file.metadata() or {}).get(KIND_KEY, "{}"))
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise InputError(f"{path.name}: damaged or truncated ({error}); save it again") from error
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise InputError(f"{path.name}: damaged or truncated ({shortened(error)}); save it again") from error
     if not isinstance(values, dict) or values.get("kind") not in ("codes", "voice"):
         raise InputError(f"{path.name}: got another kind of file, expected codes or a voice saved by DualDub")
     return values
@@ -112,7 +116,7 @@ def read_record(path: Path | str) -> Provenance | None:
         with safe_open(path, framework="pt") as file:
             is_ours = KIND_KEY in (file.metadata() or {})
     except SafetensorError as error:
-        raise InputError(f"{path.name}: damaged or truncated ({error}); get it again") from error
+        raise InputError(f"{path.name}: damaged or truncated ({shortened(error)}); get it again") from error
     if not is_ours:
         return None
     values = read_values(path)
@@ -140,5 +144,8 @@ def _load(path: Path | str, kind: str) -> tuple[dict[str, Tensor], dict[str, Any
     values = read_values(path)
     if values["kind"] != kind or values.get("format") != FORMAT:
         raise InputError(f"{path.name}: got {values['kind']}, expected {kind} saved by DualDub")
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118
+    except SafetensorError as error:
+        raise InputError(f"{path.name}: damaged or truncated ({shortened(error)}); save it again") from error

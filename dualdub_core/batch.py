@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import DualDubError, InputError
+from .errors import DualDubError, InputError, shortened
 from .files import replacing
 from .muxing import CONTAINERS
 from .progress import Progress, silent
@@ -31,6 +31,7 @@ _VOICE_SUFFIXES = (".voice.safetensors", ".voice.wav", ".voice.flac", ".voice.mp
 _FORBIDDEN = set('/\\:*?"<>|') | {chr(code) for code in range(32)}
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # Windows has no files of these names
 _MOST_SEEDS = 10_000
+_MOST_DIGITS = 20  # of 2**64
 
 Status = Literal["done", "kept", "failed"]
 
@@ -128,16 +129,21 @@ def parse_seeds(text: str) -> list[int]:
     found: list[int] = []
     for entry in filter(None, (part.strip() for part in text.replace("\n", ",").split(","))):
         first, dash, last = (part.strip() for part in entry.partition("-"))
-        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise InputError(f"seeds: got '{entry}', expected numbers and ranges such as 1, 5, 9-12")
-        stop = int(last) if dash else int(first)
-        if stop >= 2**64 or stop - int(first) + len(found) >= _MOST_SEEDS:
-            raise InputError(f"seeds: got '{entry}', expected at most {_MOST_SEEDS} seeds, each below 2**64")
-        found += range(int(first), stop + 1)
+        told = shortened(entry, 40)
+        begin, stop = _number(first), _number(last if dash else first)
+        if begin is None or stop is None or stop < begin:
+            raise InputError(f"seeds: got '{told}', expected numbers below 2**64 and ranges such as 1, 5, 9-12")
+        if stop >= 2**64 or stop - begin + len(found) >= _MOST_SEEDS:
+            raise InputError(f"seeds: got '{told}', expected at most {_MOST_SEEDS} seeds, each below 2**64")
+        found += range(begin, stop + 1)
     twice = [seed for seed, count in Counter(found).items() if count > 1]
     if twice:
         raise InputError(f"seeds: got {twice[0]} twice, expected each once")
     return found
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
 
 
 def safe_name(name: str) -> str:

@@ -10,16 +10,18 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from .errors import InputError
+from .errors import InputError, shortened
 from .script import Script, ScriptLine, line_of, numbered, seconds_of, stamp
 
 _ARROW = "-->"
 _HOURS = r"(?:\d{1,3}:)?\d{1,2}:\d{2}[.,]\d{1,3}"
 _TIMES = re.compile(rf"\s*({_HOURS})\s*{_ARROW}\s*({_HOURS})(?:\s.*)?", re.ASCII)
-_SRT_MARKS = re.compile(r"</?(?:b|i|u|s|font)\b[^>]*>|\{\\[^}]*\}", re.IGNORECASE)
+# Marks end where the next begins: else a row of opening brackets would take time with the square of its length.
+_SRT_MARKS = re.compile(r"</?(?:b|i|u|s|font)\b[^<>]*>|\{\\[^{}]*\}", re.IGNORECASE)
 _NAME = re.compile(r"\[([^\W\d_][^\[\]\n]{0,39}|)\]\s*")
-_VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
-_VTT_MARKS = re.compile(r"<[^>]*>")
+_VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s([^<>]+)>")
+_VTT_MARKS = re.compile(r"<[^<>]*>")
+_LONG_REFERENCE = re.compile(r"&#[xX]?[0-9a-fA-F]{8,}")  # no character has so many digits
 _VTT_ASIDES = ("NOTE", "STYLE", "REGION")
 
 
@@ -47,13 +49,15 @@ def parse_vtt(text: str) -> Script:
     """
     header, _, body = text.replace("\r\n", "\n").lstrip("\ufeff").partition("\n\n")
     if not header.startswith("WEBVTT"):
-        raise InputError(f"vtt: got '{header[:30]}' at the top, expected WEBVTT")
+        raise InputError(f"vtt: got '{shortened(header, 30)}' at the top, expected WEBVTT")
     lines = []
     for number, start, end, rows in _blocks(body, "vtt"):
         raw = " ".join(rows)
-        voices = list(dict.fromkeys(_VOICE.findall(raw)))
+        raw = _LONG_REFERENCE.sub("\ufffd", raw)
+        voices = list(dict.fromkeys(name.strip() for name in _VOICE.findall(raw)))
         if len(voices) > 1:
-            raise InputError(f"vtt: block {number} holds the voices {', '.join(voices)}; give each a cue of its own")
+            told = shortened(", ".join(voices), 80)
+            raise InputError(f"vtt: block {number} holds the voices {told}; give each a cue of its own")
         words = html.unescape(_VTT_MARKS.sub("", raw)).strip()
         if words:
             lines.append(_line(words, start, end, html.unescape(voices[0]) if voices else "", f"vtt: block {number}"))
@@ -72,10 +76,12 @@ def parse_json(text: str) -> Script:
             line_of(entry["text"], _number(entry.get("start")), _number(entry.get("end")), entry.get("speaker") or "")
             for entry in entries
         ]
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(
-            f'script: not a JSON script ({error}); expected {{"lines": [{{"text": ..., "start": ..., "end": ..., '
-            '"speaker": ...}]}'
+            f"script: not a JSON script ({_told(error)}); expected "
+            '{"lines": [{"text": ..., "start": ..., "end": ..., "speaker": ...}]}'
         ) from error
     return Script(tuple(lines))
 
@@ -150,6 +156,12 @@ def _timed(script: Script) -> Iterator[tuple[int, ScriptLine, float, float]]:
                 "write the planned or the measured times"
             )
         yield number, line, line.start, line.end
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"no {error}"
+    return shortened(error, 80) if isinstance(error, ValueError) else "something else where lines or words belong"
 
 
 def _number(value: Any) -> float | None:  # noqa: ANN401

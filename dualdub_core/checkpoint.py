@@ -5,8 +5,6 @@ A file holds one or more components, its tensors named `component.parameter`. Th
 """
 
 import json
-import pickle
-import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,8 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .config import from_dict, to_dict
-from .errors import CheckpointError, ConfigError
-from .files import replacing
+from .errors import CheckpointError, ConfigError, shortened, some_of
+from .files import problem_of, replacing
+from .unpickling import holds_what_it_claims, unpickled
 
 FORMAT = "1"
 TRAINED, UNTRAINED = "trained", "untrained"
@@ -110,14 +109,19 @@ def read_header(path: Path | str) -> Header:
                 f"{metadata.get('dualdub_format')}); published weights go through their own loader"
             )
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    raw, info = (_object(metadata, key, path.name) for key in ("config", "info"))
+    unknown = sorted(set(raw) - set(_KNOWN))
+    if unknown:
+        told = shortened(", ".join(unknown), 80)
+        raise CheckpointError(f"{path.name}: unknown components {told}; known are {', '.join(_KNOWN)}")
+    stray = sorted(name for name in shapes if name.partition(".")[0] not in raw or "." not in name)
+    if stray:
+        raise CheckpointError(f"{path.name}: unexpected {some_of(stray)}; the file belongs to another model")
     try:
-        raw, info = json.loads(metadata["config"]), json.loads(metadata["info"])
-        unknown = sorted(set(raw) - set(_KNOWN))
-        if unknown:
-            raise CheckpointError(f"{path.name}: unknown components {unknown}; known are {list(_KNOWN)}")
         configs = {name: from_dict(_classes(name)[0], values, name) for name, values in raw.items()}
-    except (KeyError, json.JSONDecodeError, ConfigError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{path.name}: the header's configuration is not usable: {error}") from error
+    except (ConfigError, ZeroDivisionError) as error:
+        told = "a size that must be positive is 0" if isinstance(error, ZeroDivisionError) else shortened(error, 300)
+        raise CheckpointError(f"{path.name}: the header's configuration is not usable: {told}; get it again") from error
     return Header(configs=configs, info=info, shapes=shapes)
 
 
@@ -150,14 +154,20 @@ def load(
         for component in wanted:
             to = dtype.get(component) if isinstance(dtype, Mapping) else dtype
             names = [name for name in header.shapes if name.split(".", 1)[0] == component]
-            module = build(component, header.configs[component])
+            what = f"{path.name} ({component})"
+            module = _built(component, header.configs[component], len(names), what)
             # Buffers are statistics and codebooks: they stay as exact as the file has them.
             exact = {name for name, _ in module.named_buffers()}
             state = {}
             for name in names:
                 own = name.split(".", 1)[1]
-                state[own] = _cast(file.get_tensor(name), torch.float32 if own in exact else to)
-            modules[component] = fill(module, state, f"{path.name} ({component})")
+                stored = file.get_tensor(name)
+                if not is_sound(stored):
+                    raise CheckpointError(
+                        f"{what}: NaN or infinite weights in {shortened(own, 80)}; get the file again"
+                    )
+                state[own] = _cast(stored, torch.float32 if own in exact else to)
+            modules[component] = fill(module, state, what)
     return Checkpoint(header=header, modules=modules)
 
 
@@ -172,7 +182,7 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str) -> nn.Module
     """Give a module built on the meta device its tensors, in evaluation mode without gradients.
 
     Raises:
-        CheckpointError: keys are missing or unexpected, or shapes differ.
+        CheckpointError: keys are missing or unexpected, shapes differ, or whole numbers stand for fractions.
     """
     expected = module.state_dict()
     missing, extra = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
@@ -181,14 +191,27 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str) -> nn.Module
         for name in sorted(set(expected) & set(state))
         if state[name].shape != expected[name].shape
     ]
-    for label, names in (("missing", missing), ("unexpected", extra), ("wrong shapes:", wrong)):
+    types = [
+        f"{name} is {state[name].dtype}, expected {expected[name].dtype}"
+        for name in sorted(set(expected) & set(state))
+        if state[name].is_floating_point() != expected[name].is_floating_point()
+    ]
+    found = (("missing", missing), ("unexpected", extra), ("wrong shapes:", wrong), ("wrong types:", types))
+    for label, names in found:
         if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise CheckpointError(
-                f"{what}: {label} {', '.join(names[:3])}{more}; the file belongs to another model or is incomplete"
+                f"{what}: {label} {some_of(names)}; the file belongs to another model or is incomplete"
             )
     module.load_state_dict(state, strict=True, assign=True)
     return module.eval().requires_grad_(False)
+
+
+def is_sound(tensor: Tensor) -> bool:
+    """Whether there is neither NaN nor infinity in it; read once, and nothing of its size is allocated."""
+    if not tensor.is_floating_point() or tensor.numel() == 0 or tensor.element_size() == 1:
+        return True  # the smallest types are not reduced on every device
+    low, high = tensor.aminmax()
+    return bool(torch.isfinite(low) & torch.isfinite(high))
 
 
 def read_published(path: Path | str) -> dict[str, Tensor]:
@@ -203,14 +226,19 @@ def read_published(path: Path | str) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         with _opened(path) as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    content = _unpickled(path)
+    content = unpickled(path)
     state = content
     for container in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(container), dict):
             state = content[container]
             break
     if not isinstance(state, dict) or not all(isinstance(n, str) and isinstance(t, Tensor) for n, t in state.items()):
-        raise CheckpointError(f"{path.name}: expected tensors by name, got {type(state).__name__} of other things")
+        raise CheckpointError(
+            f"{path.name}: got {type(state).__name__} of other things, expected tensors by name; get the weights alone"
+        )
+    claims = sorted(name for name, tensor in state.items() if not holds_what_it_claims(tensor))
+    if claims:
+        raise CheckpointError(f"{path.name}: refused, {some_of(claims)} claims more numbers than the file holds")
     return state
 
 
@@ -224,7 +252,7 @@ def read_published_values(path: Path | str, container: str) -> dict[str, Any]:
     Raises:
         CheckpointError: as `read_published`, or the file has no such values.
     """
-    content = _unpickled(Path(path))
+    content = unpickled(Path(path))
     values = content.get(container) if isinstance(content, dict) else None
     if not isinstance(values, dict):
         raise CheckpointError(f"{Path(path).name}: has no values under '{container}'; expected the file as published")
@@ -241,19 +269,6 @@ def read_metadata(path: Path | str) -> dict[str, str]:
         return dict(file.metadata() or {})
 
 
-def _unpickled(path: Path) -> Any:  # noqa: ANN401
-    """What a `.ckpt`/`.pt`/`.bin` holds, without running its pickle."""
-    _require_file(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        reason = str(error).split("\n", maxsplit=1)[0][:160]
-        raise CheckpointError(f"{path.name}: refused, it holds more than tensors or is damaged ({reason})") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError, UnicodeError) as error:
-        reason = str(error).split("\n", maxsplit=1)[0][:160]
-        raise CheckpointError(f"{path.name}: damaged or truncated ({reason}); download it again") from error
-
-
 @contextmanager
 def _opened(path: Path, device: str = "cpu") -> Iterator[Any]:
     _require_file(path)
@@ -261,12 +276,49 @@ def _opened(path: Path, device: str = "cpu") -> Iterator[Any]:
         with safe_open(path, framework="pt", device=device) as file:
             yield file
     except SafetensorError as error:
-        raise CheckpointError(f"{path.name}: damaged, truncated or not safetensors ({error}); get it again") from error
+        told = shortened(error)
+        raise CheckpointError(f"{path.name}: damaged, truncated or not safetensors ({told}); get it again") from error
 
 
 def _require_file(path: Path) -> None:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
+    if problem := problem_of(path):
+        raise CheckpointError(f"{path}: {problem}")
+
+
+def _object(metadata: Mapping[str, str], key: str, what: str) -> dict[str, Any]:
+    """One of the JSON objects in a header."""
+    try:
+        values = json.loads(metadata.get(key, ""))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{what}: the header's {key} is no JSON ({shortened(error, 80)}); get it again"
+        ) from error
+    if not isinstance(values, dict):
+        raise CheckpointError(
+            f"{what}: the header's {key} is {type(values).__name__}, expected an object; get it again"
+        )
+    return values
+
+
+def _built(component: str, config: Any, num_tensors: int, what: str) -> nn.Module:  # noqa: ANN401
+    """The module of a component in a file, whose sizes are the file's word and may be anything."""
+    # Building takes time with every layer, and each has tensors.
+    if any(count > num_tensors for count in _layers(to_dict(config))):
+        raise CheckpointError(f"{what}: its configuration has more layers than the file has tensors; get it again")
+    try:
+        return build(component, config)
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise CheckpointError(f"{what}: no model has the sizes of its configuration; get it again") from error
+
+
+def _layers(config: Mapping[str, Any]) -> Iterator[int]:
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _layers(value)
+        elif name.endswith("layers"):
+            yield value
+        elif isinstance(value, tuple):
+            yield len(value)
 
 
 def _classes(component: str) -> tuple[type[Any], type[Any]]:

@@ -40,7 +40,7 @@ from .progress import Progress
 from .provenance import Provenance
 from .rerolls import line_seeds, parse_rerolls
 from .rolling import Roll
-from .sampling import SamplingConfig, Seeds, StreamSampling
+from .sampling import SamplingConfig, Seeds
 from .script import Script
 from .script_formats import detect_format, parse_script, read_script, read_text
 from .stamps import video_tags
@@ -121,14 +121,13 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     add("--duration", type=float, help="seconds, for --task speech; it ends on its own without")
     add("--start", type=float, default=0.0, help="seconds into the video where the clip starts")
     add("--length", type=float, help="seconds of the video to use")
-    sampling = parser.add_argument_group("sampling")
+    sampling = parser.add_argument_group("sampling", "what is not given is as the model prefers")
     for stream in Stream:
-        defaults = StreamSampling()
         name, more = stream.value, sampling.add_argument
-        more(f"--{name}-temperature", type=float, default=defaults.temperature, help="0 takes the likeliest always")
-        more(f"--{name}-top-k", type=int, default=defaults.top_k, help="choose among so many likeliest; 0 means all")
-        more(f"--{name}-top-p", type=float, default=defaults.top_p, help="and among those that hold this share")
-    sampling.add_argument("--cfg", type=float, default=1.0, help="guidance, 1.0 = off")
+        more(f"--{name}-temperature", type=float, help="0 takes the likeliest always")
+        more(f"--{name}-top-k", type=int, help="choose among so many likeliest; 0 means all")
+        more(f"--{name}-top-p", type=float, help="and among those that hold this share")
+    sampling.add_argument("--cfg", type=float, help="guidance, 1.0 = off")
     _add_lines(parser.add_argument_group("lines", "for a script with times or names").add_argument)
     add_gate(parser)
     add_mix(parser)
@@ -180,6 +179,7 @@ def _maker(options: argparse.Namespace) -> Make:
 def _load(options: argparse.Namespace) -> System:
     system = load_system(options.model, device=_device(options.device), dtype=DTYPES[options.precision])
     options.decoder = options.decoder or system.preferred_decoder
+    options.preferred_sampling = system.preferred_sampling
     if not system.header.is_trained:
         print(
             f"note: the weights '{system.header.info['name']}' are untrained: what you hear is noise of the right "
@@ -360,15 +360,10 @@ def _script(options: argparse.Namespace) -> str | Script:
 
 
 def _sampling(options: argparse.Namespace) -> SamplingConfig:
-    streams = {
-        stream.value: StreamSampling(
-            temperature=getattr(options, f"{stream.value}_temperature"),
-            top_k=getattr(options, f"{stream.value}_top_k"),
-            top_p=getattr(options, f"{stream.value}_top_p"),
-        )
-        for stream in Stream
-    }
-    return SamplingConfig(**streams, cfg_scale=options.cfg)
+    """What is given; before a model is loaded the rest is as usual, then as it prefers."""
+    names = [f"{stream.value}_{name}" for stream in Stream for name in ("temperature", "top_k", "top_p")]
+    usual: SamplingConfig = getattr(options, "preferred_sampling", SamplingConfig())
+    return usual.but(**{name: getattr(options, name) for name in names}, cfg_scale=options.cfg)
 
 
 def _kept_codes(options: argparse.Namespace) -> Path:

@@ -1,12 +1,14 @@
 """Frozen dataclasses to JSON and back, strictly: an unknown or missing key is an error."""
 
 import dataclasses
+import sys
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from .errors import ConfigError
+from .errors import ConfigError, shortened
+from .limits import within
 
 C = TypeVar("C")
 
@@ -23,9 +25,9 @@ def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "config") ->
         ConfigError: a key is unknown or missing, or a value has the wrong type.
     """
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{where}: got {type(values).__name__}, expected an object")
+        raise ConfigError(f"{where}: got {_kind(values)}, expected an object")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(fields))
+    unknown = sorted(map(str, set(values) - set(fields)))
     if unknown:
         raise ConfigError(f"{where}: unknown keys {unknown}; known keys are {sorted(fields)}")
     missing = sorted(
@@ -53,10 +55,22 @@ def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
         return value
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{where}: got {type(value).__name__}, expected a list")
+            raise ConfigError(f"{where}: got {_kind(value)}, expected a list")
         return tuple(_convert(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if hint is float and type(value) is int:
+    return _plain(hint, value, where)
+
+
+def _kind(value: Any) -> str:  # noqa: ANN401
+    return "nothing" if value is None else type(value).__name__
+
+
+def _plain(hint: type, value: Any, where: str) -> Any:  # noqa: ANN401
+    """A number, a text or a truth value."""
+    if hint is float and type(value) in (int, float):
+        if not within(value, -sys.float_info.max, sys.float_info.max):
+            raise ConfigError(f"{where}: got {shortened(value, 40)}, expected a finite number")
         return float(value)
     if type(value) is not hint:
-        raise ConfigError(f"{where}: got {value!r} ({type(value).__name__}), expected {hint.__name__}")
+        told = f"{shortened(repr(value), 40)} ({type(value).__name__})"
+        raise ConfigError(f"{where}: got {told}, expected {hint.__name__}")
     return value

@@ -17,9 +17,12 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .files import problem_of
 
 Source: TypeAlias = str | Path | BytesIO
 """A file by its path, or one that lies in memory."""
+
+_MOST_PIXELS = 2**27  # of one picture; 8K has a quarter of it
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +70,8 @@ def opened(source: Source) -> Iterator[Any]:
     if isinstance(source, BytesIO):
         source.seek(0)
         size = source.getbuffer().nbytes
-    elif not Path(source).is_file():
-        raise InputError(f"{source}: no such file; check the path")
+    elif problem := problem_of(Path(source)):
+        raise InputError(f"{what if len(what) > 255 else source}: {problem}; check the path")
     else:
         source = str(source)
         size = Path(source).stat().st_size
@@ -123,6 +126,9 @@ def decodable(stream: Any, what: str) -> Any:  # noqa: ANN401
     if stream.codec_context is None:
         raise InputError(f"{what}: the codec of its {stream.type} stream is not known here; convert the file")
     stream.thread_type = "AUTO"
+    if stream.type == "video":
+        # A header that claims more is refused before memory is taken for it.
+        stream.codec_context.options = {**stream.codec_context.options, "max_pixels": str(_MOST_PIXELS)}
     return stream
 
 

@@ -7,20 +7,20 @@ right after a time, says who speaks from there on, until the next name; `[]` is 
 import re
 from dataclasses import dataclass, field
 
-from .errors import InputError
+from .errors import InputError, shortened
 from .script import Script, ScriptLine, line_of, seconds_of, stamp
 
 _BRACKETS = re.compile(r"\[([^\[\]\n]*)\]")
-_RANGE = re.compile(r"\s*(?:-->|-|–)\s*")  # noqa: RUF001
+_RANGE = re.compile("-->|-|–")  # noqa: RUF001
 _NAME = re.compile(r"[^\W\d_][^\[\]\n]{0,39}|")
 
 
 def has_cues(text: str) -> bool:
     """Whether there is any time or name in brackets."""
     return any(
-        _is_time(found[1]) or (_NAME.fullmatch(found[1].strip()) and not line[: found.start()].strip())
+        _is_time(found[1]) or (found.start() == 0 and _NAME.fullmatch(found[1].strip()))
         for line in text.splitlines()
-        for found in _BRACKETS.finditer(line)
+        for found in _BRACKETS.finditer(line.lstrip())
     )
 
 
@@ -96,7 +96,9 @@ class _Reader:
             self.lines.append(line_of(text, start, end, self.speaker))
         elif self.times is not None:
             after = "the end of the script" if at_end else "the next time"
-            raise InputError(f"script: the cue {self.cue} has no words before {after}; write what is said there")
+            raise InputError(
+                f"script: the cue {shortened(self.cue, 40)} has no words before {after}; write what is said there"
+            )
         self.words, self.times, self.cue = [], None, ""
 
 
@@ -108,8 +110,8 @@ def _times(content: str, raw: str) -> tuple[float, float | None]:
     parts = [seconds_of(part) for part in _RANGE.split(content)]
     if len(parts) > 2 or parts[0] is None or parts[-1] is None:
         raise InputError(
-            f"script: got the cue {raw}, expected a time such as [00:01.2] or a range such as [00:01.2-00:03.0]; "
-            "write remarks that begin with a digit without brackets"
+            f"script: got the cue {shortened(raw, 40)}, expected a time such as [00:01.2] or a range such as "
+            "[00:01.2-00:03.0]; write remarks that begin with a digit without brackets"
         )
     return parts[0], parts[1] if len(parts) == 2 else None
 

@@ -1,9 +1,19 @@
-"""Files appear whole or not at all: written beside their target, then renamed."""
+"""Files are there or not, and appear whole or not at all: written beside their target, then renamed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+
+def problem_of(path: Path) -> str:
+    """Why a path is not that of a file that can be opened, for messages; empty where it is."""
+    try:
+        if path.is_file():
+            return ""
+        return "is a folder, expected a file" if path.is_dir() else "no such file"
+    except OSError as error:  # such as a name longer than any file's
+        return f"cannot be opened ({(error.strerror or 'unknown reason').lower()}); give it another name"
 
 
 @contextmanager

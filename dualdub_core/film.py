@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .containers import Orientation, Source, name_of, opened, picture_stream
+from .errors import InputError
 from .media import clip_length
 from .progress import Progress, silent
 from .timeline import Cut, read_timeline, stamped_frames
@@ -69,6 +70,8 @@ def read_film(
                 progress("watch", len(found), len(wanted))
             if stamp >= chosen[-1]:
                 break
+    if not found:
+        raise InputError(f"{what}: no picture can be decoded from {start} s on; the file is damaged, convert it")
     return [
         FilmPicture(time, found[stamp]) for time, stamp in zip(middles.tolist(), chosen, strict=True) if stamp in found
     ]

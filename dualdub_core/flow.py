@@ -10,10 +10,13 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from .errors import InputError
+from .limits import within
 from .progress import Progress, silent
 
 Solver = Literal["euler", "midpoint"]
 SOLVERS: tuple[Solver, ...] = get_args(Solver)
+MOST_STEPS = 1000
+"""Of a solver; no decoder gains from more, and each costs a run of the network."""
 
 
 def interpolate(z_0: Tensor, z_1: Tensor, t: Tensor) -> Tensor:
@@ -63,8 +66,8 @@ def evaluation_times(num_steps: int, solver: Solver) -> tuple[float, ...]:
 
     What depends on t alone can be computed for all of them beforehand.
     """
-    if num_steps < 1:
-        raise InputError(f"steps: got {num_steps}, expected at least 1")
+    if not within(num_steps, 1, MOST_STEPS, whole=True):
+        raise InputError(f"steps: got {num_steps}, expected at least 1 and at most {MOST_STEPS}, a whole number")
     if solver not in SOLVERS:
         raise InputError(f"solver: got {solver!r}, expected one of {list(SOLVERS)}")
     halves = (0.0,) if solver == "euler" else (0.0, 0.5)

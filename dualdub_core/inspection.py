@@ -10,6 +10,7 @@ from . import checkpoint
 from .artifacts import KIND_KEY, load_codes, load_voice, read_values
 from .credentials import read_credentials
 from .errors import InputError
+from .files import problem_of
 from .media import probe, read_audio
 from .provenance import Provenance
 from .stamps import read_provenance
@@ -26,8 +27,8 @@ def describe(path: Path | str) -> dict[str, Any]:
         CheckpointError: it is weights, but damaged.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    if problem := problem_of(path):
+        raise InputError(f"{path}: {problem}")
     if path.suffix in _WEIGHTS:
         return _published(path)
     if path.suffix != ".safetensors":

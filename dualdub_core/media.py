@@ -5,6 +5,7 @@ Seconds count from the first picture shown, in a file without pictures from its 
 Letters: B batch, N samples, C channels.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,16 +30,22 @@ from .containers import (
     picture_stream,
     sound_stream,
 )
-from .errors import InputError
+from .errors import ConfigError, InputError
 from .files import replacing
+from .limits import within
 from .provenance import Provenance
 from .stamps import stamp_wav
 from .timeline import CLOSE, Timeline, read_timeline, timeline_of
+from .timing import LONGEST, check_seconds
 from .types import Audio, check_finite
 
 # Sound whose timestamps run further ahead of its samples than this has a hole that was meant.
 _HOLE = 0.05
+# Seconds; a longer hole is a damaged timestamp, and would be as much silence in memory.
+_LONGEST_HOLE = 3600.0
+_BLOCK = 2**16  # samples read at a time
 _SOUND_FILES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff"}
+_SUBTYPES = ("PCM_16", "PCM_24", "FLOAT")
 _FULL_SCALE = {"int16": 2.0**15, "int32": 2.0**31, "int64": 2.0**63}
 
 
@@ -121,11 +128,10 @@ def clip_length(total: float, start: float, duration: float | None, what: str) -
     Raises:
         InputError: there is no such part.
     """
-    if not 0 <= start < total:
+    if not within(start, 0) or start >= total:
         raise InputError(f"{what}: got a start at {start} s, expected 0 up to less than the clip's {total:.3f} s")
-    if duration is not None and not duration > 0:
-        raise InputError(f"{what}: got a duration of {duration} s, expected more than 0, or none for all of it")
-    return total - start if duration is None else min(duration, total - start)
+    _check_length(duration, what)
+    return check_seconds(total - start if duration is None else min(duration, total - start), what)
 
 
 def read_audio(source: Source, *, start: float = 0.0, duration: float | None = None) -> Audio:
@@ -143,8 +149,10 @@ def read_audio(source: Source, *, start: float = 0.0, duration: float | None = N
         InputError: no such file, not media, no sound in this part of it, NaN in it.
     """
     what = name_of(source)
-    if not start >= 0 or not (duration is None or duration > 0):
-        raise InputError(f"{what}: got start {start} s and duration {duration} s, expected 0 or more, and more than 0")
+    if not within(start, 0, LONGEST):
+        raise InputError(f"{what}: got a start at {start} s, expected 0 to {LONGEST:g} s")
+    _check_length(duration, what)
+    duration = None if duration == math.inf else duration
     samples, rate = _read_sound_file(source, start, duration) or _read_sound_track(source, start, duration, what)
     if not samples.shape[1]:
         raise InputError(f"{what}: has no sound from {start} s on; choose an earlier start or another file")
@@ -162,9 +170,12 @@ def write_wav(path: Path | str, audio: Audio, *, subtype: str = "PCM_24", made_b
 
     Raises:
         InputError: NaN, no samples, or a batch.
+        ConfigError: another subtype.
     """
     path = Path(path)
     check_single(audio, path.name)
+    if subtype not in _SUBTYPES:
+        raise ConfigError(f"{path.name}: got subtype {subtype!r}, expected one of {', '.join(_SUBTYPES)}")
     with replacing(path) as temporary:
         samples = audio.waveform[0].T.float().cpu().numpy()
         soundfile.write(temporary, samples, audio.sample_rate, subtype=subtype, format="WAV")
@@ -177,6 +188,11 @@ def check_single(audio: Audio, what: str) -> Audio:
     if len(audio.waveform) != 1:
         raise InputError(f"{what}: got a batch of {len(audio.waveform)} sounds, expected one; write one file each")
     return check_finite(audio, what)
+
+
+def _check_length(duration: float | None, what: str) -> None:
+    if duration is not None and (duration == 0 or not (within(duration, 0) or duration == math.inf)):
+        raise InputError(f"{what}: got a duration of {duration} s, expected more than 0, or none for all of it")
 
 
 def _named_rate(timeline: Timeline, stream: Any) -> Fraction:  # noqa: ANN401
@@ -195,9 +211,14 @@ def _read_sound_file(source: Source, start: float, duration: float | None) -> tu
         with soundfile.SoundFile(source) as file:
             rate = file.samplerate
             first = min(round(start * rate), file.frames)
-            count = -1 if duration is None else round((start + duration) * rate) - first
+            left = round(LONGEST * rate if duration is None else (start + duration) * rate) - first
             file.seek(first)
-            return np.ascontiguousarray(file.read(count, dtype="float32", always_2d=True).T), rate
+            # Block by block: what a header claims must not decide how much memory is taken.
+            blocks = [np.zeros((0, file.channels), np.float32)]
+            while left > 0 and len(block := file.read(min(_BLOCK, left), dtype="float32", always_2d=True)):
+                blocks.append(block)
+                left -= len(block)
+            return np.ascontiguousarray(np.concatenate(blocks).T), rate
     except soundfile.LibsndfileError:
         return None
 
@@ -245,6 +266,11 @@ def _placed_blocks(
         stamped = 0 if seconds is None or origin is None else round((seconds - origin) * stream.rate)
         if position is None or stamped - position > _HOLE * stream.rate:
             silence = max(0, stamped - (position or 0))
+            if silence > _LONGEST_HOLE * stream.rate:
+                raise InputError(
+                    f"{what}: its sound has a hole of {silence / stream.rate:.0f} s, expected at most "
+                    f"{_LONGEST_HOLE:g} s; its timestamps are damaged, convert it"
+                )
             if silence:
                 yield stamped - silence, np.zeros((len(block), silence), np.float32)
             position = stamped

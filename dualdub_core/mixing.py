@@ -17,6 +17,7 @@ from .envelopes import factor
 from .errors import ConfigError, InputError
 from .k_weighting import GATE_LUFS, lufs_over
 from .limiting import limit
+from .limits import within
 from .loudness import MIN_SECONDS, integrated_lufs, true_peak_db
 from .placing import Placement, placed
 from .types import Audio, Soundtrack, check_finite
@@ -27,6 +28,7 @@ REACHED_WITHIN = 0.1
 _SANE_PEAK = 2.0**10  # samples beyond are scaled down first, else sums and filters could overflow
 _CLOSE = 0.02  # LU; nearer need not be tried for
 _MOST_TRIES = 10
+_OPTIONAL = ("target_lufs", "speech_over_bed")
 _LEAST_SLOPE = 0.2  # LU that a dB into the limiter gains, at the least; less would make huge steps
 
 
@@ -82,7 +84,7 @@ class MixConfig:
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
+            if not (within(value, low, high) or (value is None and name in _OPTIONAL)):
                 raise ConfigError(f"mix: got {name} {value}, expected {low} to {high}")
         if self.target_over not in ("programme", "speech"):
             raise ConfigError(f"mix: got target_over '{self.target_over}', expected 'programme' or 'speech'")

@@ -19,12 +19,13 @@ from .errors import InputError
 from .flow import Solver
 from .generation import FREE, generate_codes
 from .hush import hushed
+from .limits import within
 from .models.dit import FlowDecoder, decode_codes
 from .models.dualdub import STREAMS, Conditions, DualDub
 from .models.oobleck import Oobleck, decode_in_chunks
 from .models.wavtokenizer import WavTokenizer
 from .progress import Progress, silent
-from .sampling import CodeSampler, SamplingConfig, Seeds
+from .sampling import CodeSampler, SamplingConfig, Seeds, check_guidance, check_seed
 from .text import BACKGROUND_PROMPT, TextTokenizer, normalise
 from .timing import nearest_times, num_samples
 from .types import Audio, Codes, Soundtrack, Stream, Task, VideoFeatures, Voice, check_finite
@@ -32,6 +33,8 @@ from .voice import voice_model_id
 
 # A row of speech that never ends by itself is cut: slow speech needs about 0.1 s a character.
 _SPEECH_SECONDS, _SPEECH_SECONDS_PER_CHARACTER = 2.0, 0.2
+
+_MOST_CHARACTERS = 20_000  # the words of twenty minutes; attention takes memory with the square
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +75,7 @@ def retake_locks(codes: Codes, *, start: float, end: float, streams: Sequence[St
     Raises:
         InputError: the range is empty or outside the clip, or a stream is not in the codes.
     """
-    if not 0 <= start < end <= codes.duration + 1e-6:
+    if not (within(start, 0) and within(end, 0, codes.duration + 1e-6) and start < end):
         raise InputError(
             f"retake: got {start} to {end} s, expected a start before an end, both within 0 to {codes.duration:.3f} s"
         )
@@ -81,7 +84,7 @@ def retake_locks(codes: Codes, *, start: float, end: float, streams: Sequence[St
         kept = codes.stream(stream)
         if kept is None:
             if stream in streams:
-                raise InputError(f"retake: these codes have no {stream.value} stream")
+                raise InputError(f"retake: these codes have no {stream.value} stream; choose the other")
         elif stream in streams:
             clock, last = codes.clock, codes.num_frames
             locks += [Lock(stream, kept, 0.0, start)] if clock.frame_at(start) > 0 else []
@@ -127,8 +130,8 @@ def sample_codes(
         InputError: the inputs do not fit the task, the model or each other.
     """
     sampling, seeds = sampling or SamplingConfig(), seeds or Seeds()
-    if batch_size < 1:
-        raise InputError(f"batch size: got {batch_size}, expected at least 1")
+    if not within(batch_size, 1, whole=True):
+        raise InputError(f"batch size: got {batch_size}, expected at least 1, a whole number")
     _check_inputs(model, task, features, script, voice)
     clock = model.config.clock
     until_eos = task is Task.SPEECH and duration is None
@@ -231,7 +234,8 @@ def decode_flow(
     total = num_samples(codes.duration, rate)
     stems = {stream: torch.zeros(codes.batch_size, channels, total) for stream in STREAMS}
     streams = [stream for stream in STREAMS if codes.stream(stream) is not None]
-    generator = torch.Generator().manual_seed(seed)
+    check_guidance(cfg_scale)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     device = next(decoder.parameters()).device
     # Rows that ended by themselves have their own lengths; all others go through the solver together.
     groups = [range(codes.batch_size)] if codes.lengths is None else [range(r, r + 1) for r in range(codes.batch_size)]
@@ -259,6 +263,8 @@ def _check_inputs(model: DualDub, task: Task, features: VideoFeatures | None, sc
     if task is not Task.SPEECH:
         if features is None:
             raise InputError(f"video: task '{task.value}' needs the video's features, got none; connect Encode Video")
+        if not torch.isfinite(features.features).all():
+            raise InputError("video: got NaN or infinite features; encode the video again, in float32")
         if features.features.shape[-1] != model.config.video_width:
             raise InputError(
                 f"video: features are {features.features.shape[-1]} wide, this model expects "
@@ -270,11 +276,24 @@ def _check_inputs(model: DualDub, task: Task, features: VideoFeatures | None, sc
         if script.strip() or voice is not None:
             logger.warning("script and voice: the background-only task does not read them")
         return
-    normalise(script)
+    _check_speech(model, script, voice)
+
+
+def _check_speech(model: DualDub, script: str, voice: Voice | None) -> None:
+    length = len(normalise(script))
+    if length > _MOST_CHARACTERS:
+        raise InputError(
+            f"script: got {length} characters, expected at most {_MOST_CHARACTERS} in one run; divide it by cues"
+        )
     if voice is None:
         logger.warning("voice: none given, the model chooses one")
     elif voice.model_id != voice_model_id(model):
         raise InputError("voice: it was computed by another model; compute it from its recording with this one")
+    elif voice.embedding.numel() != model.config.llama.width:
+        raise InputError(
+            f"voice: got an embedding of {voice.embedding.numel()} numbers, expected {model.config.llama.width}; "
+            "compute it from its recording again"
+        )
 
 
 def _conditions(
@@ -325,11 +344,15 @@ def forced_codes(model: DualDub, task: Task, locks: Sequence[Lock], num_frames: 
                 f"lock: the {lock.stream.value} codes have shape {tuple(lock.codes.shape)}, expected (1, {num_frames}) "
                 f"for this clip; encode the recording with the clip's duration"
             )
+        if lock.codes.dtype != torch.int64:
+            raise InputError(f"lock: got codes of {lock.codes.dtype}, expected int64; encode the recording again")
         if not 0 <= int(lock.codes.min()) <= int(lock.codes.max()) < size:
             raise InputError(f"lock: codes outside 0 to {size - 1}; they come from another codec than the model's")
-        first = clock.frame_at(lock.start)
-        last = num_frames if lock.end is None else min(num_frames, clock.frame_at(lock.end))
-        if not 0 <= first < last:
+        first = last = 0
+        if within(lock.start, 0) and (lock.end is None or within(lock.end, 0)):
+            first = clock.frame_at(lock.start)
+            last = num_frames if lock.end is None else min(num_frames, clock.frame_at(lock.end))
+        if not first < last:
             end = "the end" if lock.end is None else f"{lock.end} s"
             raise InputError(
                 f"lock: got {lock.start} s to {end} of the {lock.stream.value} stream, expected a start before an end "

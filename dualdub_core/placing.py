@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .errors import ConfigError, InputError
+from .limits import within
 
 LONGEST_FADE = 600.0
 """Seconds."""
@@ -30,10 +31,10 @@ class Placement:
     fade_out: float = 0.0
 
     def __post_init__(self) -> None:
-        if not -1 <= self.pan <= 1:
+        if not within(self.pan, -1, 1):
             raise ConfigError(f"mix: got pan {self.pan}, expected -1 (left) to 1 (right)")
         for name, value in (("fade_in", self.fade_in), ("fade_out", self.fade_out)):
-            if not 0 <= value <= LONGEST_FADE:
+            if not within(value, 0, LONGEST_FADE):
                 raise ConfigError(f"mix: got {name} {value} s, expected 0 to {LONGEST_FADE:g}")
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from .config import from_dict
-from .errors import ConfigError, InputError
+from .errors import ConfigError, InputError, shortened
+from .files import problem_of
 from .script import Script
 from .version import VERSION
 
@@ -100,8 +101,8 @@ def from_values(values: Mapping[str, Any]) -> Provenance:
             settings=dict(values.get("settings", {})),
             graph=dict(graph) if graph is not None else None,
         )
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"provenance: damaged ({error})") from error
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ConfigError(f"provenance: damaged ({shortened(error)})") from error
 
 
 def from_json(text: str) -> Provenance | None:
@@ -109,7 +110,7 @@ def from_json(text: str) -> Provenance | None:
     try:
         values = json.loads(text)
         return from_values(values) if isinstance(values, dict) else None
-    except (json.JSONDecodeError, ConfigError):
+    except (ValueError, RecursionError):  # a ConfigError is one of the first
         return None
 
 
@@ -123,8 +124,8 @@ def fingerprint(path: Path | str) -> str:
         InputError: the file is missing.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    if problem := problem_of(path):
+        raise InputError(f"{path}: {problem}")
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
@@ -140,7 +141,7 @@ def fingerprint(path: Path | str) -> str:
 def script_hash(script: str | Script) -> str:
     """SHA-256 of a script's words, times and names; empty for no script."""
     if isinstance(script, str):
-        return hashlib.sha256(script.encode()).hexdigest() if script.strip() else ""
+        return hashlib.sha256(script.encode(errors="replace")).hexdigest() if script.strip() else ""
     lines = [[line.text, line.start, line.end, line.speaker] for line in script.lines]
     return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
 

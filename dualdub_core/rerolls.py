@@ -4,9 +4,11 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 
-from .errors import InputError
+from .errors import InputError, shortened
 from .sampling import Seeds
 from .script import Script
+
+_MOST_DIGITS = 20  # of 2**64
 
 
 def line_seeds(script: Script, seed: int, rerolls: Mapping[int, int] | None = None) -> tuple[int, ...]:
@@ -46,7 +48,7 @@ def parse_rerolls(text: str) -> dict[int, int]:
     found = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
         number, _, seed = entry.partition(":")
-        if not (number.strip().isdecimal() and seed.strip().isdecimal()):
-            raise InputError(f"reroll: got '{entry}', expected LINE:SEED, such as 3:7")
+        if not all(part.strip().isdecimal() and len(part.strip()) <= _MOST_DIGITS for part in (number, seed)):
+            raise InputError(f"reroll: got '{shortened(entry, 40)}', expected LINE:SEED, such as 3:7")
         found[int(number)] = int(seed)
     return found

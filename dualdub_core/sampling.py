@@ -6,12 +6,14 @@ Letters: B rows, V logits of a stream.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .errors import ConfigError, InputError
+from .limits import within
 
 _BLOCK = 64  # frames of noise drawn at a time; changing it changes what every seed sounds like
 
@@ -31,12 +33,12 @@ class StreamSampling:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature <= 10:
-            raise ConfigError(f"sampling: temperature {self.temperature} is outside 0 to 10")
-        if self.top_k < 0:
-            raise ConfigError(f"sampling: top_k {self.top_k} is negative; 0 means all codes")
-        if not 0 < self.top_p <= 1:
-            raise ConfigError(f"sampling: top_p {self.top_p} is outside (0, 1]")
+        if not within(self.temperature, 0, 10):
+            raise ConfigError(f"sampling: got temperature {self.temperature}, expected a number from 0 to 10")
+        if not within(self.top_k, 0, whole=True):
+            raise ConfigError(f"sampling: got top_k {self.top_k}, expected a whole number; 0 means all codes")
+        if not within(self.top_p, 0, 1) or self.top_p == 0:
+            raise ConfigError(f"sampling: got top_p {self.top_p}, expected a number above 0 up to 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,8 +50,25 @@ class SamplingConfig:
     cfg_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.cfg_scale <= 20:
-            raise ConfigError(f"sampling: cfg_scale {self.cfg_scale} is outside 0 to 20; 1.0 is off")
+        check_guidance(self.cfg_scale)
+
+    def but(self, **given: float | None) -> "SamplingConfig":
+        """The same with other values for what is given: `speech_temperature`, `background_top_k`, `cfg_scale`, ...
+
+        None stands for what is not given.
+        """
+        changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        for stream in ("speech", "background"):
+            own = {f.name: f"{stream}_{f.name}" for f in fields(StreamSampling)}
+            values = {name: changed.pop(key) for name, key in own.items() if key in changed}
+            changed[stream] = replace(getattr(self, stream), **values)
+        return replace(self, **changed)
+
+
+def check_guidance(cfg_scale: float) -> None:
+    """Refuse a guidance scale that is no number from 0 to 20."""
+    if not within(cfg_scale, 0, 20):
+        raise ConfigError(f"sampling: got cfg_scale {cfg_scale}, expected a number from 0 to 20; 1.0 is off")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,8 +79,8 @@ class Seeds:
     background: int = 0
 
     def __post_init__(self) -> None:
-        _checked(self.speech)
-        _checked(self.background)
+        check_seed(self.speech)
+        check_seed(self.background)
 
     def of_takes(self, count: int) -> list[list[int]]:
         """The seeds of `count` takes, for background and for speech."""
@@ -95,7 +114,7 @@ class CodeSampler:
         self._temperature = torch.tensor([s.temperature or 1.0 for s in streams], device=device)[:, None]
         self._top_p = torch.tensor([s.top_p for s in streams], device=device)[:, None]
         self._uses_top_p = any(s.top_p < 1 for s in streams)
-        self._generators = [[torch.Generator().manual_seed(_checked(s)) for s in rows] for rows in seeds]
+        self._generators = [[torch.Generator().manual_seed(check_seed(s)) for s in rows] for rows in seeds]
         self._noise = torch.empty(0)
         self._drawn = 0
         self._device = device
@@ -135,7 +154,8 @@ class CodeSampler:
         self._drawn += _BLOCK
 
 
-def _checked(seed: int) -> int:
-    if not isinstance(seed, int) or not 0 <= seed < 2**64:
+def check_seed(seed: int) -> int:
+    """Refuse a seed that is no whole number of 64 bits."""
+    if not within(seed, 0, 2**64 - 1, whole=True):
         raise InputError(f"seed: got {seed!r}, expected a whole number from 0 to 2**64 - 1")
     return seed

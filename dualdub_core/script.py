@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from .errors import InputError
+from .limits import within
 from .text import normalise
 
 MAX_CHARACTERS = 2_000
@@ -38,7 +39,7 @@ class ScriptLine:
                 f"{MAX_CHARACTERS}; divide it by cues such as [00:12.0]"
             )
         for name, seconds in (("start", self.start), ("end", self.end)):
-            if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
+            if seconds is not None and not within(seconds, 0):
                 raise InputError(f"script: '{self.shown}' has its {name} at {seconds} s, expected 0 or more")
         if self.end is not None and (self.start is None or self.end <= self.start):
             begins = "no start" if self.start is None else f"its start at {self.start:.3f} s"
@@ -113,7 +114,8 @@ def seconds_of(text: str) -> float | None:
     # A unit counts to 59 where a larger one stands before it.
     if (found[2] and int(seconds) > 59) or (found[1] and int(minutes) > 59):
         return None
-    return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + float(f"0.{fraction}")
+    # As one decimal number: a sum with its fraction would be another float than the one that was written.
+    return float(f"{int(hours) * 3600 + int(minutes) * 60 + int(seconds)}.{fraction}")
 
 
 def stamp(seconds: float, *, decimal: str = ".", hours: bool = True) -> str:
@@ -127,12 +129,17 @@ def stamp(seconds: float, *, decimal: str = ".", hours: bool = True) -> str:
 
 def line_of(text: str, start: float | None, end: float | None, speaker: str) -> ScriptLine:
     """A line whose words and name come from a file."""
-    return ScriptLine(normalise(text), start, end, " ".join(speaker.split()))
+    return ScriptLine(normalise(_whole(text)), start, end, " ".join(_whole(speaker).split()))
 
 
 def numbered(lines: Iterable[ScriptLine]) -> Iterable[tuple[int, ScriptLine]]:
     """Lines with the numbers that people see, from 1."""
     return enumerate(lines, start=1)
+
+
+def _whole(text: str) -> str:
+    """Half characters, which JSON can hold and no file can, joined or replaced by a mark."""
+    return text.encode("utf-16", errors="surrogatepass").decode("utf-16", errors="replace")
 
 
 def _check_after(before: int, earlier: ScriptLine, number: int, line: ScriptLine) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 from .captions import parse_json, parse_srt, parse_vtt, to_json, to_srt, to_vtt
 from .cues import has_cues, parse_cues, to_cues
 from .errors import InputError
+from .files import problem_of
 from .script import Script, line_of
 
 MAX_BYTES = 1_000_000
@@ -71,13 +72,17 @@ def read_text(path: Path | str) -> str:
         InputError: no such file, a huge one, or another encoding.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"script: {path}: no such file")
-    if path.stat().st_size > 2 * MAX_BYTES:
-        raise InputError(f"script: {path.name}: has {path.stat().st_size} bytes, expected at most {MAX_BYTES}")
+    if problem := problem_of(path):
+        raise InputError(f"script: {path}: {problem}")
+    size = path.stat().st_size
+    if size > 2 * MAX_BYTES:
+        raise InputError(f"script: {path.name}: has {size} bytes, expected at most {MAX_BYTES}; divide it")
     content = path.read_bytes()
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        return content.decode(encoding)
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         raise InputError(f"script: {path.name}: cannot be read as UTF-8 text ({error}); save it as UTF-8") from error
+    if "\0" in text:
+        raise InputError(f"script: {path.name}: cannot be read as UTF-8 text (it has zero bytes); save it as UTF-8")
+    return text

@@ -7,6 +7,7 @@ from pathlib import Path
 from .artifacts import read_record
 from .containers import opened
 from .errors import InputError
+from .files import problem_of
 from .provenance import GRAPH_KEY, SOFTWARE, Provenance, from_json
 from .riff import append_chunk, info_list, info_texts
 
@@ -43,8 +44,8 @@ def read_provenance(path: Path | str) -> Provenance | None:
         InputError: missing, damaged, or none of these.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    if problem := problem_of(path):
+        raise InputError(f"{path}: {problem}")
     if path.suffix.lower() == ".safetensors":
         return read_record(path)
     told = (from_json(text) for key, text in info_texts(path) if key == "ICMT")
@@ -59,6 +60,6 @@ def _of_video(path: Path) -> Provenance | None:
         return record
     try:
         graph = json.loads(tags[GRAPH_KEY])
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return record
     return replace(record, graph=graph if isinstance(graph, dict) else None)

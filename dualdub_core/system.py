@@ -10,7 +10,8 @@ import torch
 
 from . import checkpoint
 from .audio import fit_length, to_mono, with_rate
-from .errors import CheckpointError
+from .config import from_dict
+from .errors import CheckpointError, InputError
 from .flow import Solver
 from .mixing import MixConfig, Mixed, mix
 from .models.clip import ClipVideoEncoder
@@ -24,7 +25,7 @@ from .sampling import SamplingConfig, Seeds
 from .script import Script
 from .scripted import Background, sample_script
 from .text import TextConfig, TextTokenizer
-from .types import Audio, Codes, Soundtrack, Stream, Task, VideoFrames, Voice
+from .types import Audio, Codes, Soundtrack, Stream, Task, VideoFrames, Voice, check_finite
 from .video import encode_frames
 
 BUILTIN = Path(__file__).parent / "weights" / "mini.safetensors"
@@ -50,6 +51,11 @@ class System:
     def preferred_decoder(self) -> Decoder:
         """What decodes unless someone chooses."""
         return preferred_decoder(self.header)
+
+    @property
+    def preferred_sampling(self) -> SamplingConfig:
+        """How both streams are sampled unless someone chooses."""
+        return preferred_sampling(self.header.info)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,19 @@ def preferred_decoder(header: checkpoint.Header) -> Decoder:
     return preferred
 
 
+def preferred_sampling(info: Mapping[str, Any]) -> SamplingConfig:
+    """The settings that a checkpoint was measured to be best with; the usual ones where it does not say.
+
+    Args:
+        info: of the checkpoint.
+
+    Raises:
+        ConfigError: they are not such settings.
+    """
+    config: SamplingConfig = from_dict(SamplingConfig, info.get("preferred_sampling", {}), "preferred_sampling")
+    return config
+
+
 def load_tokenizer(config: TextConfig, folder: Path) -> TextTokenizer:
     """The tokenizer a model names: shipped ranks, or a public encoding's ranks file beside the checkpoint."""
     if config.encoding == "mini":
@@ -150,7 +169,7 @@ def generate(
         voice: from `encode_voice` or `load_voice`; with a `Script`, of everyone without a voice of their own.
         voices: by speaker's name, for a `Script`.
         duration: seconds, for speech only; ends on its own when None.
-        sampling: settings of both streams.
+        sampling: settings of both streams; what the checkpoint prefers when None.
         seeds: one a stream; the background's also draws the source noise of a flow decoder that has it.
         rerolls: seeds of single lines of a `Script`, by number from 1.
         background: with a `Script`, whether the background is sampled to fit the speech.
@@ -180,7 +199,12 @@ def generate(
         features = encode_frames(_part(system.video_encoder, "video encoder"), frames, progress=progress)
         lap("watch")
     model, tokenizer = _part(system.model, "model"), _part(system.tokenizer, "tokenizer")
-    shared: dict[str, Any] = {"sampling": sampling, "seeds": seeds, "locks": locks, "progress": progress}
+    shared: dict[str, Any] = {
+        "sampling": sampling or system.preferred_sampling,
+        "seeds": seeds,
+        "locks": locks,
+        "progress": progress,
+    }
     shared |= {"features": features, "duration": duration}
     if isinstance(script, Script) and task is not Task.BACKGROUND:
         everyone = {} if voice is None else {"": voice}
@@ -221,6 +245,12 @@ def with_recordings(soundtrack: Soundtrack, recordings: Mapping[Stream, Audio]) 
     """The soundtrack with recordings in place of decoded stems, at its rate, as long as it is and as many channels."""
     stems = {Stream.SPEECH: soundtrack.speech, Stream.BACKGROUND: soundtrack.background}
     for stream, recording in recordings.items():
+        check_finite(recording, f"locked {stream.value}")
+        if len(recording.waveform) not in (1, len(stems[stream].waveform)):
+            raise InputError(
+                f"locked {stream.value}: got {len(recording.waveform)} recordings, expected 1 or as many as takes, "
+                f"{len(stems[stream].waveform)}"
+            )
         fitted = fit_length(with_rate(to_mono(recording), soundtrack.sample_rate), soundtrack.num_samples)
         stems[stream] = Audio(fitted.waveform.expand_as(stems[stream].waveform), soundtrack.sample_rate)
     return Soundtrack(stems[Stream.SPEECH], stems[Stream.BACKGROUND])

@@ -11,16 +11,28 @@ import torch
 from torch import Tensor
 
 from .errors import ConfigError, InputError
+from .limits import within
 
 VIDEO_FEATURE_RATE = Fraction(25, 3)
 """Hz. One picture every three frames of a 25 fps video (paper, section 3.2), whatever the video's own rate."""
 
 
+LONGEST = 6 * 3600.0
+"""Seconds. What lasts longer is a damaged or hostile header, which must not decide how much memory is taken."""
+
+
+def check_seconds(duration: float, what: str = "duration") -> float:
+    """Refuse a duration that is no number of seconds from above 0 to `LONGEST`."""
+    if not within(duration, 0) or duration == 0:
+        raise InputError(f"{what}: got {duration} s, expected a positive number; is the clip empty?")
+    if duration > LONGEST:
+        raise InputError(f"{what}: got {duration:g} s, expected at most {LONGEST:g} s; work on it in parts")
+    return duration
+
+
 def num_samples(duration: float, sample_rate: int) -> int:
-    """Samples of a stem that lasts exactly `duration` seconds."""
-    if not 0 < duration < float("inf"):
-        raise InputError(f"duration: got {duration} s, expected a positive number; is the clip empty?")
-    return round(duration * sample_rate)
+    """Samples of a stem that lasts exactly `duration` seconds, at least one."""
+    return max(1, round(check_seconds(duration) * sample_rate))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,8 +43,8 @@ class FrameClock:
     hop_length: int
 
     def __post_init__(self) -> None:
-        if self.sample_rate <= 0 or self.hop_length <= 0:
-            raise ConfigError(f"clock: {self.sample_rate=} and {self.hop_length=} must be positive")
+        if not (within(self.sample_rate, 1, whole=True) and within(self.hop_length, 1, whole=True)):
+            raise ConfigError(f"clock: {self.sample_rate=} and {self.hop_length=} must be positive whole numbers")
 
     @property
     def frame_rate(self) -> float:
@@ -113,5 +125,6 @@ def nearest_times(times: Tensor, wanted: Tensor) -> Tensor:
 
 def video_feature_times(duration: float) -> Tensor:
     """Seconds at which a video of `duration` seconds is looked at, float64 (F,), at least one."""
+    check_seconds(duration, "video")
     count = max(1, -int(-(Fraction(duration).limit_denominator(10**6) * VIDEO_FEATURE_RATE) // 1))
     return torch.arange(count, dtype=torch.float64) / float(VIDEO_FEATURE_RATE)

@@ -11,8 +11,12 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
+from .limits import within
 from .provenance import Provenance
 from .timing import FrameClock
+
+HIGHEST_RATE = 1_000_000
+"""Hz. Beyond it a rate is a damaged header, and the filters that change it would take gigabytes."""
 
 
 class Stream(str, Enum):
@@ -52,8 +56,13 @@ class Audio:
     def __post_init__(self) -> None:
         if self.waveform.ndim != 3:
             raise InputError(f"audio: got shape {tuple(self.waveform.shape)}, expected (batch, channels, samples)")
-        if self.sample_rate <= 0:
-            raise InputError(f"audio: got a sample rate of {self.sample_rate} Hz, expected a positive number")
+        if not self.waveform.is_floating_point():
+            raise InputError(f"audio: got samples of {self.waveform.dtype}, expected floats in [-1, 1]; divide them")
+        if not within(self.sample_rate, 1, HIGHEST_RATE, whole=True):
+            raise InputError(
+                f"audio: got a sample rate of {self.sample_rate} Hz, expected a positive number, whole and at most "
+                f"{HIGHEST_RATE}; export it again"
+            )
 
     @property
     def num_samples(self) -> int:
@@ -80,6 +89,9 @@ class VideoFrames:
     times: Tensor
     duration: float
 
+    def __post_init__(self) -> None:
+        _check_times("pictures", self.pixels, 4, self.times)
+
 
 @dataclass(frozen=True, slots=True)
 class VideoFeatures:
@@ -94,6 +106,9 @@ class VideoFeatures:
     features: Tensor
     times: Tensor
     duration: float
+
+    def __post_init__(self) -> None:
+        _check_times("features", self.features, 2, self.times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +126,14 @@ class Voice:
     model_id: str
     name: str = ""
     consent: str = ""
+
+    def __post_init__(self) -> None:
+        embedding = self.embedding
+        if embedding.ndim != 1 or not embedding.is_floating_point() or not torch.isfinite(embedding).all():
+            raise InputError(
+                f"voice: got an embedding of shape {tuple(embedding.shape)} and {embedding.dtype}, expected one row of "
+                "finite floats; compute it from its recording again"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,19 +161,41 @@ class Codes:
     made_by: Provenance | None = None
 
     def __post_init__(self) -> None:
+        if not within(self.codebook_size, 1, whole=True):
+            raise InputError(f"codes: got a codebook of {self.codebook_size} codes, expected a whole number from 1 on")
         shapes = {tuple(c.shape) for c in (self.speech, self.background) if c is not None}
-        if len(shapes) != 1 or len(next(iter(shapes))) != 2:
-            raise InputError(f"codes: got shapes {sorted(shapes)}, expected one (batch, frames) for each stream")
+        if len(shapes) != 1 or len(next(iter(shapes))) != 2 or 0 in next(iter(shapes)):
+            raise InputError(
+                f"codes: got shapes {sorted(shapes)}, expected one (batch, frames) for each stream, none of them empty"
+            )
         for codes in (self.speech, self.background):
-            if (
-                codes is not None
-                and codes.numel()
-                and not 0 <= int(codes.min()) <= int(codes.max()) < self.codebook_size
-            ):
+            if codes is not None and codes.dtype != torch.int64:
+                raise InputError(f"codes: got {codes.dtype}, expected int64; sample or encode them again")
+            if codes is not None and not 0 <= int(codes.min()) <= int(codes.max()) < self.codebook_size:
                 raise InputError(
                     f"codes: got values from {int(codes.min())} to {int(codes.max())}, expected 0 to "
                     f"{self.codebook_size - 1}; they come from another codec"
                 )
+        self._check_times()
+
+    def _check_times(self) -> None:
+        expected = self.clock.num_frames(self.duration)
+        if self.num_frames != expected:
+            raise InputError(
+                f"codes: got {self.num_frames} frames for {self.duration:.3f} s, expected {expected} at "
+                f"{self.clock.frame_rate:g} Hz; they belong to another clip"
+            )
+        if self.lengths is not None and (
+            len(self.lengths) != self.batch_size
+            or not all(within(length, 1, self.num_frames, whole=True) for length in self.lengths)
+        ):
+            raise InputError(
+                f"codes: got lengths {list(self.lengths)[:8]}, expected {self.batch_size} of 1 to {self.num_frames} "
+                "frames; sample them again"
+            )
+        for start, end in self.spoken or ():
+            if not (within(start, 0) and within(end, 0) and start < end):
+                raise InputError(f"codes: got speech from {start} s to {end} s, expected a start before an end")
 
     def stream(self, stream: Stream) -> Tensor | None:
         """The codes of one stream (B, T), or None."""
@@ -219,10 +264,20 @@ class Soundtrack:
         return Audio(self.speech.waveform + self.background.waveform, self.sample_rate)
 
 
+def _check_times(what: str, values: Tensor, ndim: int, times: Tensor) -> None:
+    if values.ndim != ndim or times.shape != values.shape[:1] or not times.numel():
+        raise InputError(
+            f"video: got {what} of shape {tuple(values.shape)} at times of shape {tuple(times.shape)}, expected one "
+            "time for each, at least one"
+        )
+
+
 def check_finite(audio: Audio, what: str) -> Audio:
     """Refuse sound with NaN or infinite samples, or none at all."""
-    if audio.num_samples == 0:
-        raise InputError(f"{what}: got 0 samples, expected sound; is the file empty?")
+    if audio.waveform.numel() == 0:
+        shape = tuple(audio.waveform.shape)
+        told = "0 samples" if audio.num_samples == 0 else f"no channels or no sound in shape {shape}"
+        raise InputError(f"{what}: got {told}, expected sound; is the file empty?")
     if not torch.isfinite(audio.waveform).all():
         raise InputError(f"{what}: got NaN or infinite samples, expected finite values in [-1, 1]; re-export the file")
     return audio

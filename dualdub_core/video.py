@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .containers import Orientation, Source, name_of, opened, picture_stream
 from .errors import InputError
+from .limits import within
 from .media import clip_length
 from .models.clip import ClipVideoEncoder
 from .progress import Progress, silent
@@ -26,6 +27,7 @@ from .timing import nearest_times, video_feature_times
 from .types import VideoFeatures, VideoFrames
 
 P = TypeVar("P")
+_RIBBON = 32  # times as long as wide
 
 
 def read_frames(
@@ -56,7 +58,7 @@ def read_frames(
     length = clip_length(timeline.duration, start, duration, what)
     wanted = (video_feature_times(length) + start).tolist()
     # Filled in place: a list to be stacked in the end would be held twice.
-    pixels = torch.empty((len(wanted), 3, size, size), dtype=torch.uint8)
+    pixels = torch.empty((min(len(wanted), len(timeline.stamps)), 3, size, size), dtype=torch.uint8)
     times: list[float] = []
     with opened(source) as container:
         stream = picture_stream(container, what)
@@ -89,11 +91,13 @@ def frames_from_images(images: Tensor, *, fps: float, size: int) -> VideoFrames:
     """
     if images.ndim != 4 or images.shape[-1] < 3 or 0 in images.shape:
         raise InputError(f"images: got shape {tuple(images.shape)}, expected (frames, height, width, 3), at least one")
-    if not 0 < fps < float("inf"):
+    if not within(fps, 0) or fps == 0:
         raise InputError(f"images: got {fps} fps, expected a positive number")
     duration = len(images) / fps
     times = torch.arange(len(images), dtype=torch.float64) / fps
     chosen = torch.unique_consecutive(nearest_times(times, video_feature_times(duration)))
+    if not torch.isfinite(images[chosen.to(images.device)]).all():
+        raise InputError("images: got NaN or infinite pixels, expected 0 to 1; look at what made them")
     pixels = [
         fit_picture((images[i, ..., :3].float().clamp(0, 1) * 255).round().byte().cpu().numpy(), size)
         for i in chosen.tolist()
@@ -140,6 +144,12 @@ def fit_picture(picture: NDArray[np.uint8], size: int) -> Tensor:
     Returns:
         uint8 (3, size, size).
     """
+    height, width = picture.shape[:2]
+    if max(height, width) > _RIBBON * min(height, width):
+        # All but the middle would be cut off, and at this size it would take gigabytes.
+        keep = _RIBBON * min(height, width)
+        top, left = max(0, (height - keep) // 2), max(0, (width - keep) // 2)
+        picture = picture[top : top + keep, left : left + keep]
     image = Image.fromarray(np.ascontiguousarray(picture))
     short = min(image.size)
     # int() and round() as torchvision has them, with which CLIP was published.

@@ -8,6 +8,7 @@ import torch
 
 from .audio import log_mel, to_mono, with_rate
 from .errors import InputError
+from .limits import within
 from .models.dualdub import DualDub
 from .timing import num_samples
 from .types import Audio, Voice, check_finite
@@ -67,8 +68,8 @@ def blend_voices(voices: Sequence[Voice], weights: Sequence[float]) -> Voice:
     """
     if not voices or len(voices) != len(weights):
         raise InputError(f"blend: got {len(voices)} voices and {len(weights)} weights, expected as many of each")
-    total = sum(weights)
-    if min(weights) < 0 or total <= 0:
+    total = sum(weights) if all(within(weight, 0) for weight in weights) else 0
+    if total == 0:
         raise InputError(f"blend: got weights {list(weights)}, expected none negative and a sum above 0")
     if len({v.model_id for v in voices}) > 1:
         raise InputError("blend: the voices belong to different models; compute each from its recording again")

@@ -24,7 +24,8 @@ from ..dualdub_core.media import MediaInfo, probe
 from ..dualdub_core.mixing import Mixed
 from ..dualdub_core.progress import Progress
 from ..dualdub_core.provenance import fingerprint
-from ..dualdub_core.system import load_system
+from ..dualdub_core.sampling import SamplingConfig
+from ..dualdub_core.system import load_system, preferred_sampling
 from ..dualdub_core.text import TextTokenizer
 from ..dualdub_core.types import Audio, Codes, Soundtrack, Stream, VideoFeatures
 from ..dualdub_core.video import encode_frames, frames_from_images
@@ -234,6 +235,11 @@ class Managed:
         if self.is_trained:
             return ""
         return f"\nUNTRAINED weights ({self.name}): what comes out is noise."
+
+    @property
+    def preferred_sampling(self) -> SamplingConfig:
+        """How its checkpoint prefers to be sampled."""
+        return preferred_sampling(self.info)
 
     def warning_about(self, *texts: str) -> str:
         """The same, or a line about words that the model was never taught; empty where all is well."""

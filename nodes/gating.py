@@ -222,6 +222,7 @@ class _Run:
     steps: int = 10
 
     def __post_init__(self) -> None:
+        self.sampling = self.sampling or self.model.preferred_sampling
         if (self.decoder is None) != (self.vae is None):
             raise InputError("gated sampler: got one of decoder and vae, expected both, or none to judge drafts")
         if self.lines is None:

@@ -259,6 +259,7 @@ class LongVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         """Run the language model for each window that is not there."""
         network, network_of_codes = a.on_device(model=model, codec=codec)
+        sampling = sampling or model.preferred_sampling
         task = Task.BACKGROUND if plan.plan.lines is None else Task.JOINT
         take = sample_long(
             network,

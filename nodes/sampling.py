@@ -65,7 +65,7 @@ class SamplingSettings(io.ComfyNode):
             node_id="DualDub_SamplingSettings",
             display_name="Sampling Settings (DualDub)",
             category=CATEGORY,
-            description="How freely each stream is written. Without this node the sampler uses these same defaults.",
+            description="How freely each stream is written. Without this node the sampler uses what the model prefers.",
             search_aliases=["temperature", "top k", "top p", "guidance", "cfg"],
             inputs=[
                 *_stream_inputs("speech"),
@@ -165,6 +165,7 @@ class Sampler(io.ComfyNode):
     ) -> io.NodeOutput:
         """Run the language model."""
         (network,) = a.on_device(model=model)
+        sampling = sampling or model.preferred_sampling
         codes = sample_codes(
             network,
             model.tokenizer,

@@ -243,6 +243,7 @@ class ScriptSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         """Run the language model for each line."""
         network, network_of_codes = a.on_device(model=model, codec=codec)
+        sampling = sampling or model.preferred_sampling
         codes = sample_script(
             network,
             model.tokenizer,

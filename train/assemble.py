@@ -13,8 +13,10 @@ from torch import nn
 
 from dualdub_core import checkpoint
 from dualdub_core.checkpoint import COMPONENTS
+from dualdub_core.config import to_dict
 from dualdub_core.errors import CheckpointError, DualDubError
 from dualdub_core.models.wavtokenizer import WavTokenizer
+from dualdub_core.sampling import SamplingConfig
 
 from .scenes.words import VOCABULARY
 
@@ -98,6 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--vocabulary", action="store_true", help="it can say the procedural corpus' words and no others"
     )
+    for stream in ("speech", "background"):
+        parser.add_argument(
+            f"--{stream}-sampling", nargs=2, type=_number, metavar=("T", "K"), help="measured best: temperature, top-k"
+        )
     parser.add_argument("--note", action="append", default=[], metavar="KEY=VALUE", help="provenance, e.g. hours=2.5")
     for component in COMPONENTS:
         parser.add_argument(f"--{component.replace('_', '-')}", type=Path, help="run folder or checkpoint")
@@ -110,10 +116,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
             info = {**info, "preferred_decoder": options.prefer}
         if options.vocabulary:
             info = {**info, "vocabulary": list(VOCABULARY)}
+        streams = {"speech": options.speech_sampling, "background": options.background_sampling}
+        chosen = {
+            f"{stream}_{name}": value
+            for stream, values in streams.items()
+            for name, value in zip(("temperature", "top_k"), values or (), strict=False)
+        }
+        if chosen:
+            info = {**info, "preferred_sampling": to_dict(SamplingConfig().but(**chosen))}
         write(options.out, modules, info, dtype=getattr(torch, options.dtype))
     except DualDubError as error:
         parser.exit(2, f"{error}\n")
     print(f"{options.out}: {', '.join(modules)}, {options.out.stat().st_size / 1e6:.1f} MB")
+
+
+def _number(text: str) -> float:
+    return float(text) if "." in text else int(text)
 
 
 def _file(path: Path) -> Path:

@@ -18,8 +18,8 @@ from typing import Any
 from dualdub_core.checkpoint import read_header
 from dualdub_core.errors import DualDubError, InputError
 from dualdub_core.files import replacing
-from dualdub_core.sampling import SamplingConfig, StreamSampling
-from dualdub_core.system import BUILTIN, System, load_system, preferred_decoder
+from dualdub_core.sampling import SamplingConfig
+from dualdub_core.system import BUILTIN, System, load_system, preferred_decoder, preferred_sampling
 
 from .figures.bench import COMPARED, GROUPS, Bench
 from .figures.clips import EvalClip
@@ -131,12 +131,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace) -> str:
-    if options.decoder is None and options.checkpoint.is_file():
-        options.decoder = preferred_decoder(read_header(options.checkpoint))
+    usual = SamplingConfig()
+    if options.checkpoint.is_file():
+        header = read_header(options.checkpoint)
+        options.decoder, usual = options.decoder or preferred_decoder(header), preferred_sampling(header.info)
     take = TakeConfig(
-        sampling=SamplingConfig(
-            speech=StreamSampling(temperature=options.speech_temperature, top_k=options.speech_top_k),
-            background=StreamSampling(temperature=options.background_temperature, top_k=options.background_top_k),
+        sampling=usual.but(
+            speech_temperature=options.speech_temperature,
+            speech_top_k=options.speech_top_k,
+            background_temperature=options.background_temperature,
+            background_top_k=options.background_top_k,
             cfg_scale=options.cfg_scale,
         ),
         decoder=options.decoder,
@@ -168,9 +172,9 @@ def _run(options: argparse.Namespace) -> str:
     name, status = system.header.info.get("name", options.checkpoint.name), system.header.info.get("status", "")
     caption = f"{name}{f' ({status})' if status else ''}; {options.decoder} decoder, seed {options.seed}"
     for name in ("speech", "background"):
-        temperature, top_k = getattr(options, f"{name}_temperature"), getattr(options, f"{name}_top_k")
-        caption += f", {name} temperature {temperature:g} and top-k {top_k}"
-    caption += f", guidance {options.cfg_scale:g}"
+        how = getattr(take.sampling, name)
+        caption += f", {name} temperature {how.temperature:g} and top-k {how.top_k}"
+    caption += f", guidance {take.sampling.cfg_scale:g}"
     return "\n\n".join(filter(None, [caption, render(ours.values(), others), render_expectations(ours, others)]))
 
 
@@ -195,10 +199,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plot", type=Path, help="also paint some takes into this PNG")
     parser.add_argument("--decoder", choices=("flow", "codec"), help="what the checkpoint prefers if not given")
     parser.add_argument("--steps", type=int, default=10, help="of the flow's solver")
-    for name, usual in (("speech", SamplingConfig().speech), ("background", SamplingConfig().background)):
-        parser.add_argument(f"--{name}-temperature", type=float, default=usual.temperature)
-        parser.add_argument(f"--{name}-top-k", type=int, default=usual.top_k)
-    parser.add_argument("--cfg-scale", type=float, default=1.0)
+    for name in ("speech", "background"):
+        parser.add_argument(f"--{name}-temperature", type=float, help="what the checkpoint prefers if not given")
+        parser.add_argument(f"--{name}-top-k", type=int, help="likewise")
+    parser.add_argument("--cfg-scale", type=float, help="likewise")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch-size", type=int, default=25, help="clips generated at once")
     parser.add_argument("--device", default="cpu")

@@ -23,7 +23,7 @@ from ..mixing import mix
 from ..muxing import CONTAINERS, mux
 from ..progress import Progress
 from ..rerolls import parse_rerolls
-from ..sampling import SamplingConfig, Seeds
+from ..sampling import Seeds
 from ..script import Script
 from ..script_formats import detect_format, parse_script, read_text
 from ..seams import measure_seams
@@ -145,7 +145,7 @@ def _make(
             f"{options.model.name}: has no language model or no video encoder; use a whole checkpoint"
         )
     part = {"start": options.start, "duration": options.length}
-    sampling = SamplingConfig(cfg_scale=options.cfg)
+    sampling = system.preferred_sampling.but(cfg_scale=options.cfg)
     take = sample_long(
         system.model,
         system.tokenizer,

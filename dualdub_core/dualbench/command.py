@@ -12,8 +12,7 @@ from ..checkpoint import read_header
 from ..errors import InputError
 from ..files import replacing
 from ..progress import Progress
-from ..sampling import SamplingConfig, StreamSampling
-from ..system import BUILTIN, preferred_decoder
+from ..system import BUILTIN, preferred_decoder, preferred_sampling
 from . import tables
 from .bench import run, standard_judges, write_json
 from .casp import BUILTIN_CASP, load_casp
@@ -91,10 +90,10 @@ def add_bench(
     ours.add_argument("--decoder", choices=["flow", "codec"], help="what the model prefers if not given")
     ours.add_argument("--steps", type=int, default=10, help="of the flow's solver")
     ours.add_argument("--seed", type=int, default=0, help="a clip's seeds are drawn from this and its id")
-    for name, usual in (("speech", SamplingConfig().speech), ("background", SamplingConfig().background)):
-        ours.add_argument(f"--{name}-temperature", type=float, default=usual.temperature, help="0 takes the likeliest")
-        ours.add_argument(f"--{name}-top-k", type=int, default=usual.top_k, help="0 means all")
-    ours.add_argument("--cfg", type=float, default=1.0, help="guidance, 1.0 = off")
+    for name in ("speech", "background"):
+        ours.add_argument(f"--{name}-temperature", type=float, help="0 takes the likeliest; else as the model prefers")
+        ours.add_argument(f"--{name}-top-k", type=int, help="0 means all; likewise")
+    ours.add_argument("--cfg", type=float, help="guidance, 1.0 = off; likewise")
     ours.add_argument("--separately", action="store_true", help="both streams by themselves, then added (table 5)")
     ours.add_argument("--precision", choices=sorted(_DTYPES), default="fp32")
     judges = parser.add_argument_group("judges, each by its file or folder")
@@ -168,13 +167,16 @@ def system_of(options: argparse.Namespace) -> BenchSystem:
         return GroundTruth()
     if options.system != OURS:
         return Recorded(Path(options.system), options.name, options.allow_missing)
+    header = read_header(options.model)
     return Generated(
         model=options.model,
-        decoder=options.decoder or preferred_decoder(read_header(options.model)),
+        decoder=options.decoder or preferred_decoder(header),
         num_steps=options.steps,
-        sampling=SamplingConfig(
-            speech=StreamSampling(temperature=options.speech_temperature, top_k=options.speech_top_k),
-            background=StreamSampling(temperature=options.background_temperature, top_k=options.background_top_k),
+        sampling=preferred_sampling(header.info).but(
+            speech_temperature=options.speech_temperature,
+            speech_top_k=options.speech_top_k,
+            background_temperature=options.background_temperature,
+            background_top_k=options.background_top_k,
             cfg_scale=options.cfg,
         ),
         seed=options.seed,

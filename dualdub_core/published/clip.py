@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import build, fill, read_published
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, some_of
 from ..models.clip import ClipConfig, ClipVideoEncoder, open_clip_values
 
 _HEAD_WIDTH = 64  # of every published tower of these two namings
@@ -66,7 +66,7 @@ def load_clip(
     elif "vision_model.embeddings.patch_embedding.weight" in published:
         state = {name: tensor for name, tensor in published.items() if not _HF_DROPPED.fullmatch(name)}
     else:
-        some = ", ".join(sorted(published)[:3]) or "none"
+        some = some_of(sorted(published)) or "none"
         raise CheckpointError(f"{what}: not a CLIP picture tower, its tensors are {some}; expected ViT-B/32 or its kin")
     broken = sorted(name for name, tensor in state.items() if not torch.isfinite(tensor).all())
     if broken:

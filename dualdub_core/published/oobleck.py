@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import fill, read_published
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, some_of
 from ..models.oobleck import Oobleck, OobleckConfig
 
 SAMPLE_RATES = {2048: 44_100, 1920: 48_000}
@@ -80,10 +80,10 @@ def _unwrapped(state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
         kept = {name for name in state if name.startswith((f"{prefix}encoder.", f"{prefix}decoder."))}
         foreign = sorted(name for name in set(state) - kept if not name.startswith(dropped))
         if foreign:
-            raise CheckpointError(f"{what}: unexpected {_some(foreign)}; the file belongs to another model")
+            raise CheckpointError(f"{what}: unexpected {some_of(foreign)}; the file belongs to another model")
         return {name.removeprefix(prefix): state[name] for name in kept}
     raise CheckpointError(
-        f"{what}: not an Oobleck autoencoder, its tensors are {_some(sorted(state)) or 'none'}; "
+        f"{what}: not an Oobleck autoencoder, its tensors are {some_of(sorted(state)) or 'none'}; "
         "expected Stable Audio's VAE as stable-audio-tools, ComfyUI or diffusers store it"
     )
 
@@ -100,7 +100,7 @@ def _renamed(state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
     split = {name: name.rpartition(".") for name in state}
     foreign = sorted(name for name, (layer, _, _) in split.items() if layer not in names)
     if foreign:
-        raise CheckpointError(f"{what}: unexpected {_some(foreign)}; the file belongs to another model")
+        raise CheckpointError(f"{what}: unexpected {some_of(foreign)}; the file belongs to another model")
     return {f"{names[layer]}.{leaf}": state[name] for name, (layer, _, leaf) in split.items()}
 
 
@@ -191,7 +191,3 @@ def _shape(state: Mapping[str, Tensor], name: str, what: str) -> tuple[int, int,
         raise CheckpointError(f"{what}: {name} is {tuple(state[name].shape)}, expected three dimensions")
     out_width, width, kernel = state[name].shape
     return out_width, width, kernel
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

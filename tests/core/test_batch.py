@@ -47,7 +47,7 @@ def test_what_fails_is_told_and_does_not_stop_the_others(tmp_path):
             raise InputError("b: cannot be read\nby anyone")
 
     assert run(three(), tmp_path, make) == {"a": "done", "b": "failed", "c": "done"}
-    assert json.loads((tmp_path / "batch.json").read_text())["items"]["b"]["error"] == "b: cannot be read"
+    assert json.loads((tmp_path / "batch.json").read_text())["items"]["b"]["error"] == "b: cannot be read by anyone"
     assert not (tmp_path / "b").exists()
     assert run(three(), tmp_path) == {"a": "kept", "b": "done", "c": "kept"}
 

@@ -146,7 +146,7 @@ def test_untrained_weights_say_so(run, make_video):
         (["{video}", "--retake", "soon"], "retake: got 'soon', expected FROM:TO in seconds"),
         (["{video}", "--start", "9"], "expected 0 up to less than the clip's 1.000 s"),
         (["{video}", "--steps", "0"], "expected at least 1"),
-        (["{video}", "--speech-temperature", "-1"], "temperature -1.0 is outside 0 to 10"),
+        (["{video}", "--speech-temperature", "-1"], "temperature -1.0, expected a number from 0 to 10"),
         (["{video}", "--seed", "-4"], "seed: got -4"),
         (["{video}", "--model", "{video}"], "clip.mp4: damaged, truncated or not safetensors"),
         (["{video}", "--lock-speech", "{video}"], "clip.mp4: has no sound track"),

@@ -105,7 +105,7 @@ def test_a_line_starts_at_its_cue_however_late_the_model_begins(sample, quiet_co
     features = replace(watched(), times=watched().times - 0.5)
     alone = sample_codes(
         tiny_model, TextTokenizer.mini(), task=Task.JOINT, features=features, script="one red ball",
-        seeds=Seeds(speech=seed, background=seed), batch_size=6,
+        seeds=Seeds(speech=seed, background=seed), batch_size=32,
     )  # fmt: skip
     assert max(int((row >= SILENT).int().argmax()) for row in alone.speech) > 4
 

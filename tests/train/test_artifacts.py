@@ -6,7 +6,9 @@ import torch
 from dualdub_core import checkpoint
 from dualdub_core.errors import CheckpointError
 from dualdub_core.models.dit import decode_codes
+from dualdub_core.sampling import SamplingConfig
 from dualdub_core.system import load_system
+from dualdub_core.vocabulary import unknown_words
 from train import assemble
 from train.sizes import codec_config, flow_config, vae_config
 from train.untrained import untrained_mini
@@ -48,6 +50,15 @@ def test_an_assembled_file_says_which_decoder_it_prefers(parts, tmp_path, option
     files = ["--vae", str(tmp_path / "vae.safetensors"), "--out", str(out)]
     assemble.main([*files, "--name", "y", "--dtype", "float32", *options])
     assert load_system(out).preferred_decoder == expected
+
+
+def test_what_was_measured_best_stands_in_the_checkpoint(parts, tmp_path):
+    checkpoint.save(tmp_path / "vae.safetensors", {"vae": parts["vae"]}, info={"name": "x", "status": "trained"})
+    files = ["--vae", str(tmp_path / "vae.safetensors"), "--out", str(tmp_path / "y.safetensors"), "--name", "y"]
+    assemble.main([*files, "--speech-sampling", "0.4", "20", "--vocabulary"])
+    system = load_system(tmp_path / "y.safetensors")
+    assert system.preferred_sampling == SamplingConfig().but(speech_temperature=0.4, speech_top_k=20)
+    assert unknown_words(["seven butterfly elevens"], system.header.info) == ("elevens",)
 
 
 def test_parts_of_different_trainings_are_refused():

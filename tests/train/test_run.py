@@ -125,12 +125,18 @@ def test_two_processes_learn_what_one_learns_from_the_same_global_batch(trained,
     text = (TINY / "language_3.yaml").read_text().replace("global_batch: 4", "global_batch: 8")
     for name in ("one", "two"):
         (tmp_path / f"{name}.yaml").write_text(text.replace("runs/tiny/language_3", str(tmp_path / name)))
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    environment = {**os.environ, "PYTHONPATH": str(CONFIGS.parents[1]), "OMP_NUM_THREADS": "1"}
-    for name, count in (("one", "1"), ("two", "2")):
-        command = [*launch, "--num_processes", count, "-m", "train.run", str(tmp_path / f"{name}.yaml")]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(CONFIGS.parents[1]),
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
+    }
+    for name, count in (("one", 1), ("two", 2)):
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
+        command = [*launch, "-m", "train.run", str(tmp_path / f"{name}.yaml")]
         subprocess.run(command, cwd=trained, env=environment, check=True, capture_output=True)
+        # Each process keeps its own generators.
+        assert len(list((tmp_path / name / "state").glob("random_states_*.pkl"))) == count
     one, two = (
         [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("one", "two")
