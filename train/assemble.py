@@ -104,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(
             f"--{stream}-sampling", nargs=2, type=_number, metavar=("T", "K"), help="measured best: temperature, top-k"
         )
+    parser.add_argument("--guidance", type=float, help="measured best, likewise")
     parser.add_argument("--note", action="append", default=[], metavar="KEY=VALUE", help="provenance, e.g. hours=2.5")
     for component in COMPONENTS:
         parser.add_argument(f"--{component.replace('_', '-')}", type=Path, help="run folder or checkpoint")
@@ -122,6 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for stream, values in streams.items()
             for name, value in zip(("temperature", "top_k"), values or (), strict=False)
         }
+        if options.guidance is not None:
+            chosen["cfg_scale"] = options.guidance
         if chosen:
             info = {**info, "preferred_sampling": to_dict(SamplingConfig().but(**chosen))}
         write(options.out, modules, info, dtype=getattr(torch, options.dtype))

@@ -50,7 +50,7 @@ def test_a_recording_that_says_nothing_is_refused(tiny_model, audio, message):
 
 
 def test_a_short_recording_is_used_with_a_warning(tiny_model, caplog):
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, logger="dualdub_core.voice"):
         encode_voice(tiny_model, recording(1.0))
     assert "1.00 s is short" in caplog.text
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dualdub_core.checkpoint import Header
 from dualdub_core.errors import CheckpointError, ConfigError
 from dualdub_core.mixing import MixConfig, mix
 from dualdub_core.pipeline import Lock, decode_codec, decode_flow, encode_stem, retake_locks, sample_codes
@@ -270,7 +271,10 @@ PARTS = {
 def test_a_system_that_lacks_a_part_says_which(tiny_model, refused, case):
     parts, inputs, says = case
     pixels = VideoFrames(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1), SECONDS)
-    system = System(header=None, **({"model": tiny_model, "tokenizer": TextTokenizer.mini()} if parts else {}))
+    system = System(
+        header=Header({}, {"name": "tiny"}, {}),
+        **({"model": tiny_model, "tokenizer": TextTokenizer.mini()} if parts else {}),
+    )
     task = Task.JOINT if inputs.get("frames") else Task.SPEECH
     frames = pixels if inputs.get("frames") else None
     with refused(says, CheckpointError):
