@@ -127,6 +127,7 @@ class GatedSampler(io.ComfyNode):
         """Sample, listen, and again."""
         limits = {name: values.pop(name) for name in _NOT_ASKED}
         judges = scoring.load_judges(word_judge, voice_judge)
+        values["sampling"] = values.get("sampling") or model.preferred_sampling
         heard = None if recording is None else a.to_audio(recording, "recording")
         run = _Run(node=cls, model=model, task=sampling.TASKS[task], judges=judges, recording=heard, **values)
         thresholds = run.applicable(limits, has_video=video is not None)
@@ -222,7 +223,6 @@ class _Run:
     steps: int = 10
 
     def __post_init__(self) -> None:
-        self.sampling = self.sampling or self.model.preferred_sampling
         if (self.decoder is None) != (self.vae is None):
             raise InputError("gated sampler: got one of decoder and vae, expected both, or none to judge drafts")
         if self.lines is None:
