@@ -190,12 +190,12 @@ def _load(options: argparse.Namespace) -> System:
 
 
 def _run(options: argparse.Namespace, task: Task, bars: "_Bars", system: System) -> list[Path]:
+    script, seeds, sampling = _script(options), _seeds(options), _sampling(options)
     if task is not Task.BACKGROUND:
-        _warn_of_words(_script(options), system)
+        _warn_of_words(script, system)
     voice, voices = _voice(options, system, task), _voices(options, system)
     info, frames = _watch(options, system, task, bars)
     recordings = _recordings(options)
-    script, seeds, sampling = _script(options), _seeds(options), _sampling(options)
     locks = _locks(options, system, recordings, frames.duration if frames else options.duration)
 
     def make(roll: Roll) -> Take:

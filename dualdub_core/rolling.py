@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
+import torch
+
 from .errors import DualDubError, InputError
 from .gate import Thresholds, Verdict
 from .pipeline import Lock
@@ -15,8 +17,8 @@ from .progress import Progress, silent
 from .sampling import SamplingConfig, Seeds
 from .types import Codes, Stream, Task
 
-# What a later take may come to grief by, short of being cancelled.
-_MISHAPS = (DualDubError, RuntimeError, ValueError, OSError, ArithmeticError, MemoryError)
+# What a later take may come to grief by. Anything else may be a cancel of the caller's own, and passes.
+_MISHAPS = (DualDubError, OSError, MemoryError, torch.OutOfMemoryError)
 
 logger = logging.getLogger(__name__)
 

@@ -76,13 +76,8 @@ class GatedSampler(io.ComfyNode):
                 a.Codec.Input("codec", tooltip="Of this model: takes are heard through its draft decoder."),
                 io.Combo.Input("task", options=list(sampling.TASKS), tooltip="What is written, as in the sampler."),
                 *(
-                    io.Int.Input(
-                        f"{stream}_seed",
-                        default=0,
-                        min=0,
-                        max=sampling.SEED_MAX,
-                        control_after_generate=True,
-                        tooltip=f"Of the {stream} in the first take; one more each time it is sampled again.",
+                    sampling.seed_input(
+                        stream, f"Of the {stream} in the first take; one more each time it is sampled again."
                     )
                     for stream in ("speech", "background")
                 ),

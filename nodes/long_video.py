@@ -25,7 +25,8 @@ from ..dualdub_core.window_store import MemoryStore
 from ..dualdub_core.windows import AT_CUTS, LONGEST, SHORTEST, WindowConfig
 from . import adapters as a
 from . import origin
-from .scripts import BACKGROUNDS, SEED_MAX, ScriptSocket, VoicesSocket
+from .sampling import seed_input
+from .scripts import BACKGROUNDS, ScriptSocket, VoicesSocket
 
 CATEGORY = "audio/dualdub/long"
 CutsSocket = io.Custom("DUALDUB_CUTS")
@@ -41,11 +42,6 @@ class Planned:
 
     plan: LongPlan
     script: str | Script
-
-
-def _seed(stream: str, more: str) -> io.Int.Input:
-    tooltip = f"Of the {stream} alone. {more}"
-    return io.Int.Input(f"{stream}_seed", default=0, min=0, max=SEED_MAX, control_after_generate=True, tooltip=tooltip)
 
 
 class ShotCuts(io.ComfyNode):
@@ -214,8 +210,8 @@ class LongVideo(io.ComfyNode):
                 a.Codec.Input("codec", tooltip="The codec of this model: it says what silence is."),
                 WindowsSocket.Input("plan", tooltip="From Long Video Plan: windows and script."),
                 a.Features.Input("features", tooltip="From Encode Video, of the whole clip."),
-                _seed("speech", "Each line, or window, makes its own seed of this."),
-                _seed("background", "Each window makes its own seed of this."),
+                seed_input("speech", "Of the speech alone. Each line, or window, makes its own seed of this."),
+                seed_input("background", "Of the background alone. Each window makes its own seed of this."),
                 io.Int.Input(
                     "takes", default=1, min=1, max=64, tooltip="Takes in one run; take n uses the seeds plus n."
                 ),

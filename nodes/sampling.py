@@ -44,15 +44,9 @@ def _stream_inputs(stream: str) -> list[io.Input]:
     ]
 
 
-def _seed(stream: str) -> io.Int.Input:
-    return io.Int.Input(
-        f"{stream}_seed",
-        default=0,
-        min=0,
-        max=SEED_MAX,
-        control_after_generate=True,
-        tooltip=f"Of the {stream} alone. Fix one seed and change the other to re-roll one stream.",
-    )
+def seed_input(stream: str, tooltip: str) -> io.Int.Input:
+    """The widget of a stream's seed."""
+    return io.Int.Input(f"{stream}_seed", default=0, min=0, max=SEED_MAX, control_after_generate=True, tooltip=tooltip)
 
 
 class SamplingSettings(io.ComfyNode):
@@ -113,8 +107,10 @@ class Sampler(io.ComfyNode):
                     options=list(TASKS),
                     tooltip="What is written. Background only needs no script; speech only needs no video.",
                 ),
-                _seed("speech"),
-                _seed("background"),
+                *(
+                    seed_input(s, f"Of the {s} alone. Fix one seed and change the other to re-roll one stream.")
+                    for s in ("speech", "background")
+                ),
                 io.Int.Input(
                     "takes",
                     default=1,

@@ -21,11 +21,11 @@ from ..dualdub_core.scripted import sample_script
 from ..dualdub_core.types import Task, VideoFeatures, Voice
 from . import adapters as a
 from . import folders, origin
+from .sampling import seed_input
 
 CATEGORY = "audio/dualdub/script"
 NO_FILE = "none"
 BACKGROUNDS = ("on its own", "hears the speech")
-SEED_MAX = 0xFFFFFFFFFFFFFFFF
 
 ScriptSocket = io.Custom("DUALDUB_SCRIPT")
 VoicesSocket = io.Custom("DUALDUB_VOICES")
@@ -39,11 +39,6 @@ def _files() -> list[str]:
 
 def _seconds(name: str, tooltip: str) -> io.Float.Input:
     return io.Float.Input(name, default=0.0, min=0.0, max=86_400.0, step=0.01, tooltip=tooltip)
-
-
-def _seed(stream: str, more: str) -> io.Int.Input:
-    tooltip = f"Of the {stream} alone. {more}"
-    return io.Int.Input(f"{stream}_seed", default=0, min=0, max=SEED_MAX, control_after_generate=True, tooltip=tooltip)
 
 
 class CuedScript(io.ComfyNode):
@@ -197,8 +192,8 @@ class ScriptSampler(io.ComfyNode):
                 a.Model.Input("model", tooltip="From Load DualDub."),
                 a.Codec.Input("codec", tooltip="The codec of this model: it says what silence is."),
                 ScriptSocket.Input("script", tooltip="From Script with Cues."),
-                _seed("speech", "Each line makes its own seed of this and its words."),
-                _seed("background", "It changes no line."),
+                seed_input("speech", "Of the speech alone. Each line makes its own seed of this and its words."),
+                seed_input("background", "Of the background alone. It changes no line."),
                 io.Int.Input(
                     "takes", default=1, min=1, max=64, tooltip="Takes in one run; take n uses the seeds plus n."
                 ),

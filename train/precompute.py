@@ -34,7 +34,6 @@ from dualdub_core.timing import num_samples, video_feature_times
 from dualdub_core.types import Stream, Task
 
 from .rows import PREPARED, Row, flac, halves, pictures, shards, sound
-from .trainers.codec import mel_frames
 
 LEVEL_DB = -40.0
 """Full-scale level below which a stem counts as silent (paper, section 4.2)."""
@@ -125,12 +124,9 @@ class EncodeCodes:
 
     Attributes:
         codec: its encoder and codebook.
-        from_frames: the codes nearest to the log-mel frames that the codebook stands for, instead of those that the
-            encoder finds; for a codec whose codebook never moved from there (`trainers/codec.py`).
     """
 
     codec: WavTokenizer
-    from_frames: bool = False
 
     @torch.inference_mode()
     def __call__(self, item: Item) -> Item:
@@ -139,15 +135,9 @@ class EncodeCodes:
         made: dict[str, Any] = {"num_frames": config.clock.num_frames_of_samples(samples)}
         for stream, stem in item.stems.items():
             waveform = _fitted(resample(stem, item.sample_rate, config.sample_rate), samples)
-            codes = self._codes(_like(waveform[None, None], self.codec))
+            codes = self.codec.encode(_like(waveform[None, None], self.codec))
             made[f"codes_{stream.value}"] = codes[0].cpu().tolist()
         return item.having(**made)
-
-    def _codes(self, waveform: Tensor) -> Tensor:
-        if not self.from_frames:
-            return self.codec.encode(waveform)
-        padded = F.pad(waveform, (0, -waveform.shape[-1] % self.codec.config.hop_length))
-        return self.codec.quantise(mel_frames(padded, self.codec.config))
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,20 +269,18 @@ def _like(waveform: Tensor, module: torch.nn.Module) -> Tensor:
 
 
 def stages_of(
-    files: Mapping[str, Path | None], *, max_seconds: float, keep_pictures: bool, device: str, from_frames: bool = False
+    files: Mapping[str, Path | None], *, max_seconds: float, keep_pictures: bool, device: str
 ) -> tuple[list[Stage], dict[str, Any]]:
     """The stages for the parts whose checkpoints are given, and the mark of what they make."""
     stages: list[Stage] = [check, Cut(max_seconds)]
     mark: dict[str, Any] = {"max_seconds": max_seconds, "keep_pictures": keep_pictures}
-    if from_frames:
-        mark["from_frames"] = True
     for component, path in files.items():
         if path is None:
             continue
         mark[component] = hashlib.sha256(path.read_bytes()).hexdigest()
         module = checkpoint.load(path, components=[component], dtype=torch.float32, device=device).modules[component]
         if isinstance(module, WavTokenizer):
-            stages += [EncodeCodes(module, from_frames), cut_voice]
+            stages += [EncodeCodes(module), cut_voice]
         elif isinstance(module, Oobleck):
             stages.append(EncodeLatents(module))
         elif isinstance(module, ClipVideoEncoder):
@@ -316,11 +304,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--keep-pictures", action="store_true", help="for training the video encoder")
     parser.add_argument("--max-seconds", type=float, default=10.0, help="longest clip (default 10)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each Nth shard (default: all)")
-    parser.add_argument(
-        "--codes-from-frames",
-        action="store_true",
-        help="codes of the log-mel frames, not of the codec's encoder: for a codebook that is still their centroids",
-    )
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args(arguments)
     files = {"codec": options.codec, "vae": options.vae, "video_encoder": options.video_encoder}
@@ -330,7 +313,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             max_seconds=options.max_seconds,
             keep_pictures=options.keep_pictures,
             device=options.device,
-            from_frames=options.codes_from_frames,
         )
         counts = run(options.corpus, options.out, stages, mark=mark, every=max(1, options.every))
     except DualDubError as error:

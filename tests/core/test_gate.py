@@ -271,10 +271,23 @@ def test_cancel_between_takes_passes_through(make):
     assert len(make.made) == 1
 
 
+def test_a_callers_own_cancel_in_the_middle_of_a_take_is_not_a_mishap(make):
+    class CancelledError(RuntimeError):
+        pass
+
+    def make_one(roll):
+        if roll.number == 2:
+            raise CancelledError
+        return make(roll)
+
+    with pytest.raises(CancelledError):
+        first_that_passes(make_one, in_turn(fails("leak")), seeds=Seeds(), limit=3)
+
+
 def test_the_best_take_outlives_a_later_one_that_fails(make):
     def make_two(roll):
         if roll.number == 3:
-            raise RuntimeError("out of memory")
+            raise torch.OutOfMemoryError("out of memory")
         return make(roll)
 
     outcome = first_that_passes(make_two, in_turn(fails("leak", 4), fails("leak", 6)), seeds=Seeds(), limit=9)

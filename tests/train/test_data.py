@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from dualdub_core.audio import resample
 from dualdub_core.errors import InputError
 from dualdub_core.models.dualdub import STREAMS, DualDubConfig
 from dualdub_core.text import BACKGROUND_PROMPT, TextTokenizer
@@ -18,7 +17,6 @@ from train.data import Endless, bucketed, stream
 from train.losses import IGNORE
 from train.rows import open_rows, shards
 from train.soundtracks import SoundtrackCorpus
-from train.trainers.codec import mel_frames
 
 BACKGROUND, SPEECH = 0, 1
 
@@ -96,23 +94,6 @@ def config_16(tiny_config):
 def batches_of(corpus):
     batches = [corpus.batch(rows, np.random.default_rng(0)) for rows in corpus.epoch(np.random.default_rng(0))]
     return {name: [b for b in batches if b.name == name] for name in ("background", "speech", "joint")}
-
-
-def test_codes_from_frames_are_the_nearest_to_the_frames_and_not_the_encoders(toy_corpus, tiny_codec):
-    row = next(row for path in precompute.shards(toy_corpus / "train") for row in pq.read_table(path).to_pylist())
-    item = precompute.check(precompute.read(row))
-    made = precompute.EncodeCodes(tiny_codec, from_frames=True)(item).made
-    stream, stem = next(iter(item.stems.items()))
-    codes = made[f"codes_{stream.value}"]
-    assert len(codes) == made["num_frames"]
-    hop = tiny_codec.config.hop_length
-    waveform = torch.nn.functional.pad(
-        resample(stem, item.sample_rate, tiny_codec.config.sample_rate), (0, len(codes) * hop)
-    )
-    with torch.inference_mode():
-        frames = mel_frames(waveform[None, None, : len(codes) * hop], tiny_codec.config)[0].T  # (T, D)
-    distances = torch.cdist(frames, tiny_codec.codebook.weight)
-    assert torch.allclose(distances.gather(1, torch.tensor(codes)[:, None])[:, 0], distances.amin(1))
 
 
 def test_a_share_of_the_shards_is_prepared_on_wish(toy_corpus, tmp_path):

@@ -7,7 +7,7 @@ in time that is thrown away. What it can tell from the features, the aligner can
 Letters: B rows, T slots at the codec's rate, P pictures, D width, V codes.
 """
 
-from typing import cast
+import math
 
 import torch
 from einops import rearrange
@@ -73,7 +73,7 @@ class VideoEncoderObjective(Objective):
     def forward(self, batch: SoundtrackBatch) -> LanguageLosses:
         features = self.video_encoder(batch.pixels)
         # Features have length 1; the network in time wants numbers of size 1.
-        scaled = features * cast(int, features.shape[-1]) ** 0.5
+        scaled = features * math.sqrt(features.shape[-1])
         return language_losses(self.guesser(scaled, batch.picture), batch.targets)
 
 
