@@ -4,25 +4,25 @@ In reading order: load the parts, look at the video, hear the voice, generate, w
 """
 
 from .artifacts import load_codes, load_voice, save_codes, save_voice
-from .delivery import DELIVERIES, delivered
 from .errors import CheckpointError, ConfigError, DualDubError, InputError
-from .handoff import hand_off
-from .measured import measure_lines
-from .media import probe, read_audio, write_wav
-from .mix_report import mix_report
-from .mixing import MixConfig, Mixed, mix
-from .muxing import mux
+from .handoff.handoff import hand_off
+from .media.muxing import mux
+from .media.sound import probe, read_audio, write_wav
+from .media.video import encode_frames, frames_from_images, read_frames
+from .mixing.delivery import DELIVERIES, delivered
+from .mixing.mixing import MixConfig, Mixed, mix
+from .mixing.placing import Placement
+from .mixing.report import mix_report
 from .pipeline import Lock, decode_codec, decode_flow, encode_stem, retake_locks, sample_codes
-from .placing import Placement
-from .plan import Plan, plan_script
 from .sampling import SamplingConfig, Seeds, StreamSampling
-from .script import Script, ScriptLine
-from .script_formats import parse_script, read_script
-from .scripted import sample_script
+from .scripts.formats import parse_script, read_script
+from .scripts.measured import measure_lines
+from .scripts.plan import Plan, plan_script
+from .scripts.script import Script, ScriptLine
+from .scripts.scripted import sample_script
+from .sheet.sheet import TakeSheet, draw_sheet
 from .system import BUILTIN, System, Take, generate, load_system
-from .take_sheet import TakeSheet, draw_sheet
 from .types import Audio, Codes, Soundtrack, Stream, Task, VideoFeatures, VideoFrames, Voice
-from .video import encode_frames, frames_from_images, read_frames
 from .voice import blend_voices, encode_voice
 
 __all__ = [

@@ -12,7 +12,7 @@ from torch import Tensor
 from .config import from_dict, to_dict
 from .errors import ConfigError, InputError, shortened
 from .files import problem_of, replacing
-from .provenance import Provenance, VoiceNote, from_values
+from .provenance.provenance import Provenance, VoiceNote, from_values
 from .timing import FrameClock
 from .types import Codes, Voice
 

@@ -19,9 +19,9 @@ from typing import Any, Literal
 
 from .errors import DualDubError, InputError, shortened
 from .files import replacing
-from .muxing import CONTAINERS
+from .media.muxing import CONTAINERS
 from .progress import Progress, silent
-from .script_formats import SCRIPT_SUFFIXES, read_text
+from .scripts.formats import SCRIPT_SUFFIXES, read_text
 
 STATE, ITEM = "batch.json", "item.json"
 VIDEO_SUFFIXES = (*CONTAINERS, ".ts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from . import hub
 from .artifacts import load_codes, load_voice, save_codes, save_voice
-from .captions import to_srt, to_vtt
+from .checks.inspection import describe
 from .commands import origin
 from .commands.batch import Make, add_batch
 from .commands.doctor import add_doctor
@@ -27,28 +27,28 @@ from .dualbench.command import add_bench
 from .errors import DualDubError, InputError
 from .files import replacing
 from .flow import SOLVERS, evaluation_times
-from .inspection import describe
-from .loudness import integrated_lufs
-from .measured import measure_lines
-from .media import MediaInfo, clip_length, probe, read_audio, write_wav
-from .mix_report import mix_report
-from .muxing import CONTAINERS, MuxReport, mux
+from .gate.rolling import Roll
+from .media.muxing import CONTAINERS, MuxReport, mux
+from .media.sound import MediaInfo, clip_length, probe, read_audio, write_wav
+from .media.video import read_frames
+from .mixing.loudness import integrated_lufs
+from .mixing.report import mix_report
 from .pipeline import Lock, encode_stem, retake_locks
-from .plan import plan_script
-from .plan_picture import draw_plan
 from .progress import Progress
-from .provenance import Provenance
-from .rerolls import line_seeds, parse_rerolls
-from .rolling import Roll
+from .provenance.provenance import Provenance
+from .provenance.stamps import video_tags
 from .sampling import SamplingConfig, Seeds
-from .script import Script
-from .script_formats import detect_format, parse_script, read_script, read_text
-from .stamps import video_tags
+from .scripts.captions import to_srt, to_vtt
+from .scripts.formats import detect_format, parse_script, read_script, read_text
+from .scripts.measured import measure_lines
+from .scripts.plan import plan_script
+from .scripts.plan_picture import draw_plan
+from .scripts.rerolls import line_seeds, parse_rerolls
+from .scripts.script import Script
+from .scripts.vocabulary import vocabulary_warning
 from .system import BUILTIN, System, Take, generate, load_system
 from .text import normalise
 from .types import Audio, Stream, Task, VideoFrames, Voice
-from .video import read_frames
-from .vocabulary import vocabulary_warning
 from .voice import encode_voice
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -18,8 +18,8 @@ from .audio import fit_length, to_mono, with_rate
 from .errors import InputError
 from .flow import Solver
 from .generation import FREE, generate_codes
-from .hush import hushed
 from .limits import within
+from .mixing.hush import hushed
 from .models.dit import FlowDecoder, decode_codes
 from .models.dualdub import STREAMS, Conditions, DualDub
 from .models.oobleck import Oobleck, decode_in_chunks

@@ -13,7 +13,8 @@ from .audio import fit_length, to_mono, with_rate
 from .config import from_dict
 from .errors import CheckpointError, InputError
 from .flow import Solver
-from .mixing import MixConfig, Mixed, mix
+from .media.video import encode_frames
+from .mixing.mixing import MixConfig, Mixed, mix
 from .models.clip import ClipVideoEncoder
 from .models.dit import FlowDecoder
 from .models.dualdub import DualDub
@@ -22,11 +23,10 @@ from .models.wavtokenizer import WavTokenizer
 from .pipeline import Lock, decode_codec, decode_flow, sample_codes
 from .progress import Progress, silent
 from .sampling import SamplingConfig, Seeds
-from .script import Script
-from .scripted import Background, sample_script
+from .scripts.script import Script
+from .scripts.scripted import Background, sample_script
 from .text import TextConfig, TextTokenizer
 from .types import Audio, Codes, Soundtrack, Stream, Task, VideoFrames, Voice, check_finite
-from .video import encode_frames
 
 BUILTIN = Path(__file__).parent / "weights" / "mini.safetensors"
 """The mini model that ships with the package."""

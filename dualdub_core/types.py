@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .errors import InputError
 from .limits import within
-from .provenance import Provenance
+from .provenance.provenance import Provenance
 from .timing import FrameClock
 
 HIGHEST_RATE = 1_000_000

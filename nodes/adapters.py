@@ -18,19 +18,19 @@ from torch import nn
 
 from ..dualdub_core import checkpoint
 from ..dualdub_core.audio import fit_length, with_rate
+from ..dualdub_core.checks.inspection import kind_of
 from ..dualdub_core.errors import CheckpointError, InputError
-from ..dualdub_core.inspection import kind_of
-from ..dualdub_core.media import MediaInfo, probe
-from ..dualdub_core.mixing import Mixed
+from ..dualdub_core.long.watching import encode_film
+from ..dualdub_core.media.sound import MediaInfo, probe
+from ..dualdub_core.media.video import encode_frames, frames_from_images
+from ..dualdub_core.mixing.mixing import Mixed
 from ..dualdub_core.progress import Progress
-from ..dualdub_core.provenance import fingerprint
+from ..dualdub_core.provenance.provenance import fingerprint
 from ..dualdub_core.sampling import SamplingConfig
+from ..dualdub_core.scripts.vocabulary import vocabulary_warning
 from ..dualdub_core.system import load_system, preferred_sampling
 from ..dualdub_core.text import TextTokenizer
 from ..dualdub_core.types import Audio, Codes, Soundtrack, Stream, VideoFeatures
-from ..dualdub_core.video import encode_frames, frames_from_images
-from ..dualdub_core.vocabulary import vocabulary_warning
-from ..dualdub_core.watching import encode_film
 
 PRECISIONS = {"auto": None, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

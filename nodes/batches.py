@@ -18,10 +18,10 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..dualdub_core.artifacts import load_voice
 from ..dualdub_core.batch import VIDEO_SUFFIXES, Item, parse_seeds, parse_table, safe_name
 from ..dualdub_core.errors import DualDubError, InputError
-from ..dualdub_core.media import clip_length, probe, read_audio
-from ..dualdub_core.plan import plan_script
-from ..dualdub_core.script import Script
-from ..dualdub_core.script_formats import parse_script, read_script
+from ..dualdub_core.media.sound import clip_length, probe, read_audio
+from ..dualdub_core.scripts.formats import parse_script, read_script
+from ..dualdub_core.scripts.plan import plan_script
+from ..dualdub_core.scripts.script import Script
 from ..dualdub_core.types import Voice
 from ..dualdub_core.voice import encode_voice
 from . import adapters as a

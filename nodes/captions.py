@@ -5,11 +5,11 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..dualdub_core.captions import to_srt, to_vtt
 from ..dualdub_core.files import replacing
-from ..dualdub_core.measured import Measured, measure_lines
-from ..dualdub_core.plan import plan_script
-from ..dualdub_core.script import Script, stamp
+from ..dualdub_core.scripts.captions import to_srt, to_vtt
+from ..dualdub_core.scripts.measured import Measured, measure_lines
+from ..dualdub_core.scripts.plan import plan_script
+from ..dualdub_core.scripts.script import Script, stamp
 from . import adapters as a
 from . import folders, scripts
 

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..dualdub_core.credentials import check_signing
+from ..dualdub_core.provenance.credentials import check_signing
 from . import adapters as a
 from . import origin
 

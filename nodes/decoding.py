@@ -4,7 +4,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..dualdub_core.long_decoding import decode_codec_long, decode_flow_long
+from ..dualdub_core.long.decoding import decode_codec_long, decode_flow_long
 from ..dualdub_core.types import Codes, Soundtrack
 from . import adapters as a
 from . import origin

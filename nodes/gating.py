@@ -10,13 +10,13 @@ from comfy_api.latest import io, ui
 from ..dualdub_core.dualbench.pictures import to_tensor
 from ..dualdub_core.dualbench.scoring import Judges, Watched, score_soundtrack, watch_clip
 from ..dualdub_core.errors import InputError
-from ..dualdub_core.gate import Thresholds, Verdict, applicable, judged
-from ..dualdub_core.gate_picture import draw_gate
+from ..dualdub_core.gate.gate import Thresholds, Verdict, applicable, judged
+from ..dualdub_core.gate.picture import draw_gate
+from ..dualdub_core.gate.rolling import Outcome, Roll, first_that_passes, free_streams
 from ..dualdub_core.pipeline import Lock, decode_codec, decode_flow, sample_codes
-from ..dualdub_core.rolling import Outcome, Roll, first_that_passes, free_streams
 from ..dualdub_core.sampling import SamplingConfig, Seeds
-from ..dualdub_core.script import Script
-from ..dualdub_core.scripted import sample_script
+from ..dualdub_core.scripts.script import Script
+from ..dualdub_core.scripts.scripted import sample_script
 from ..dualdub_core.types import Audio, Codes, Soundtrack, Stream, Task, VideoFeatures, Voice
 from . import adapters as a
 from . import origin, sampling, scoring, scripts

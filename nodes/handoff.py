@@ -4,13 +4,13 @@ from datetime import datetime
 
 from comfy_api.latest import io
 
-from ..dualdub_core.broadcast import BroadcastInfo
-from ..dualdub_core.credentials import Signing
 from ..dualdub_core.errors import InputError
-from ..dualdub_core.handoff import HandOff, hand_off
-from ..dualdub_core.measured import measure_lines
-from ..dualdub_core.plan import plan_script
-from ..dualdub_core.script import Script
+from ..dualdub_core.handoff.handoff import HandOff, hand_off
+from ..dualdub_core.media.broadcast import BroadcastInfo
+from ..dualdub_core.provenance.credentials import Signing
+from ..dualdub_core.scripts.measured import measure_lines
+from ..dualdub_core.scripts.plan import plan_script
+from ..dualdub_core.scripts.script import Script
 from ..dualdub_core.types import Audio
 from . import adapters as a
 from . import folders, origin, scripts

@@ -8,21 +8,21 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from ..dualdub_core.cuts import DETECTORS, CutConfig, find_cuts
 from ..dualdub_core.errors import InputError
-from ..dualdub_core.long import sample_long
-from ..dualdub_core.long_plan import LongPlan, plan_long
-from ..dualdub_core.long_plan_picture import draw_long_plan
-from ..dualdub_core.media import clip_length, probe
+from ..dualdub_core.long.codes import sample_long
+from ..dualdub_core.long.cuts import DETECTORS, CutConfig, find_cuts
+from ..dualdub_core.long.plan import LongPlan, plan_long
+from ..dualdub_core.long.plan_picture import draw_long_plan
+from ..dualdub_core.long.store import MemoryStore
+from ..dualdub_core.long.windows import AT_CUTS, LONGEST, SHORTEST, WindowConfig
+from ..dualdub_core.media.sound import clip_length, probe
 from ..dualdub_core.models.dualdub import DualDub, DualDubConfig
 from ..dualdub_core.pipeline import Lock
-from ..dualdub_core.rerolls import parse_rerolls
 from ..dualdub_core.sampling import SamplingConfig, Seeds
-from ..dualdub_core.script import Script
-from ..dualdub_core.script_formats import parse_script
+from ..dualdub_core.scripts.formats import parse_script
+from ..dualdub_core.scripts.rerolls import parse_rerolls
+from ..dualdub_core.scripts.script import Script
 from ..dualdub_core.types import Task, VideoFeatures, Voice
-from ..dualdub_core.window_store import MemoryStore
-from ..dualdub_core.windows import AT_CUTS, LONGEST, SHORTEST, WindowConfig
 from . import adapters as a
 from . import origin
 from .sampling import seed_input

@@ -5,14 +5,14 @@ from dataclasses import asdict
 
 from comfy_api.latest import io, ui
 
-from ..dualdub_core.delivery import DELIVERIES, DRIVE_DB, delivered
-from ..dualdub_core.ducking import Spans
-from ..dualdub_core.measured import measure_lines
-from ..dualdub_core.mix_report import mix_report, report_text
-from ..dualdub_core.mixing import MixConfig, mix
-from ..dualdub_core.placing import Placement
-from ..dualdub_core.plan import plan_script
-from ..dualdub_core.script import Script
+from ..dualdub_core.mixing.delivery import DELIVERIES, DRIVE_DB, delivered
+from ..dualdub_core.mixing.ducking import Spans
+from ..dualdub_core.mixing.mixing import MixConfig, mix
+from ..dualdub_core.mixing.placing import Placement
+from ..dualdub_core.mixing.report import mix_report, report_text
+from ..dualdub_core.scripts.measured import measure_lines
+from ..dualdub_core.scripts.plan import plan_script
+from ..dualdub_core.scripts.script import Script
 from ..dualdub_core.types import Audio, Codes, Stream
 from . import adapters as a
 from . import origin, scripts

@@ -13,12 +13,12 @@ import folder_paths
 from comfy.cli_args import args
 from comfy_api.latest import io
 
-from ..dualdub_core.credentials import SIGNABLE, Signing, check_signing, sign
 from ..dualdub_core.errors import InputError
 from ..dualdub_core.pipeline import Lock
-from ..dualdub_core.provenance import Provenance, VoiceNote, merged, script_hash
+from ..dualdub_core.provenance.credentials import SIGNABLE, Signing, check_signing, sign
+from ..dualdub_core.provenance.provenance import Provenance, VoiceNote, merged, script_hash
 from ..dualdub_core.sampling import SamplingConfig
-from ..dualdub_core.script import Script
+from ..dualdub_core.scripts.script import Script
 from ..dualdub_core.types import Codes, Task, Voice
 from . import adapters as a
 

@@ -11,12 +11,12 @@ from comfy import model_management
 from comfy.cli_args import args
 from comfy_api.latest import io
 
-from ..dualdub_core.doctor import complaints, environment
+from ..dualdub_core.checks.doctor import complaints, environment
+from ..dualdub_core.checks.estimate import measure_machine
+from ..dualdub_core.checks.preflight import missing_models, preflight
 from ..dualdub_core.errors import CheckpointError
-from ..dualdub_core.estimate import measure_machine
-from ..dualdub_core.preflight import missing_models, preflight
-from ..dualdub_core.script import Script
-from ..dualdub_core.script_formats import parse_script
+from ..dualdub_core.scripts.formats import parse_script
+from ..dualdub_core.scripts.script import Script
 from . import adapters as a
 from . import folders, sampling, scripts
 

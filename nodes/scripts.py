@@ -9,15 +9,15 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..dualdub_core.errors import InputError
-from ..dualdub_core.media import clip_length, probe
+from ..dualdub_core.media.sound import clip_length, probe
 from ..dualdub_core.pipeline import Lock
-from ..dualdub_core.plan import plan_script
-from ..dualdub_core.plan_picture import draw_plan
-from ..dualdub_core.rerolls import parse_rerolls
 from ..dualdub_core.sampling import SamplingConfig, Seeds
-from ..dualdub_core.script import Script
-from ..dualdub_core.script_formats import SCRIPT_SUFFIXES, parse_script, read_script
-from ..dualdub_core.scripted import sample_script
+from ..dualdub_core.scripts.formats import SCRIPT_SUFFIXES, parse_script, read_script
+from ..dualdub_core.scripts.plan import plan_script
+from ..dualdub_core.scripts.plan_picture import draw_plan
+from ..dualdub_core.scripts.rerolls import parse_rerolls
+from ..dualdub_core.scripts.script import Script
+from ..dualdub_core.scripts.scripted import sample_script
 from ..dualdub_core.types import Task, VideoFeatures, Voice
 from . import adapters as a
 from . import folders, origin

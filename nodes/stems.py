@@ -4,9 +4,9 @@ from dataclasses import asdict
 
 from comfy_api.latest import io, ui
 
-from ..dualdub_core.credentials import Signing
-from ..dualdub_core.media import write_wav
-from ..dualdub_core.mixing import MixConfig, mix
+from ..dualdub_core.media.sound import write_wav
+from ..dualdub_core.mixing.mixing import MixConfig, mix
+from ..dualdub_core.provenance.credentials import Signing
 from . import adapters as a
 from . import folders, origin
 

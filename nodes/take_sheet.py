@@ -9,16 +9,16 @@ import torch
 from comfy_api.latest import io, ui
 from PIL import Image, ImageOps
 
-from ..dualdub_core.ducking import heard_spans
 from ..dualdub_core.errors import InputError
-from ..dualdub_core.film import FilmPicture, read_film
-from ..dualdub_core.measured import Measured, measure_lines
+from ..dualdub_core.media.film import FilmPicture, read_film
+from ..dualdub_core.mixing.ducking import heard_spans
 from ..dualdub_core.onsets import detect_onsets
-from ..dualdub_core.plan import plan_script
-from ..dualdub_core.script import Script
-from ..dualdub_core.sheet_scores import simple_scores
-from ..dualdub_core.sheet_theme import PALETTES
-from ..dualdub_core.take_sheet import TakeSheet, draw_sheet
+from ..dualdub_core.scripts.measured import Measured, measure_lines
+from ..dualdub_core.scripts.plan import plan_script
+from ..dualdub_core.scripts.script import Script
+from ..dualdub_core.sheet.scores import simple_scores
+from ..dualdub_core.sheet.sheet import TakeSheet, draw_sheet
+from ..dualdub_core.sheet.theme import PALETTES
 from ..dualdub_core.types import Audio, Soundtrack
 from . import adapters as a
 from . import scripts

@@ -2,10 +2,10 @@
 
 from comfy_api.latest import io, ui
 
-from ..dualdub_core.credentials import Signing
-from ..dualdub_core.media import read_audio
-from ..dualdub_core.muxing import mux
-from ..dualdub_core.stamps import video_tags
+from ..dualdub_core.media.muxing import mux
+from ..dualdub_core.media.sound import read_audio
+from ..dualdub_core.provenance.credentials import Signing
+from ..dualdub_core.provenance.stamps import video_tags
 from . import adapters as a
 from . import folders, origin
 

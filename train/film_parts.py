@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dualdub_core.containers import Orientation, frames_of, opened, picture_stream
 from dualdub_core.errors import InputError
 from dualdub_core.files import replacing
+from dualdub_core.media.containers import Orientation, frames_of, opened, picture_stream
 
 _TICK = Fraction(1, 60_000)
 # As in train.scenes: without look-ahead and threads the same pictures give the same bytes.

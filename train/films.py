@@ -1,6 +1,6 @@
 """A few seconds of a long film without reading the rest of it: decoding begins at the key frame before.
 
-`dualdub_core.video` and `media` first look at all packets of a file, which for a film of hours and thousands of
+`dualdub_core.media.video` and `media` first look at all packets of a file, which for a film of hours and thousands of
 parts would take days. Films are expected in containers that can seek (mp4, mkv, mov).
 Letters: N samples, F pictures, C channels, S edge of a picture.
 """
@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dualdub_core.containers import Orientation, frames_of, opened, picture_stream, sound_stream
 from dualdub_core.errors import InputError
+from dualdub_core.media.containers import Orientation, frames_of, opened, picture_stream, sound_stream
+from dualdub_core.media.video import fit_picture
 from dualdub_core.timing import num_samples, video_feature_times
-from dualdub_core.video import fit_picture
 
 # Seconds. The first frames that a sound decoder makes after a jump lack what came before them.
 _RUN_UP = 0.5

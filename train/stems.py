@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from dualdub_core.audio import to_mono
 from dualdub_core.errors import InputError
-from dualdub_core.media import read_audio
+from dualdub_core.media.sound import read_audio
+from dualdub_core.media.video import read_frames
 from dualdub_core.timing import nearest_times, num_samples, video_feature_times
 from dualdub_core.types import Stream
-from dualdub_core.video import read_frames
 
 from .datasets import Clip
 from .films import read_film_pictures, read_film_sound

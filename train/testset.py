@@ -28,7 +28,7 @@ from dualdub_core.dualbench.levels import KEPT_FROM_DBFS
 from dualdub_core.dualbench.testset import CARD, FILES, clip_id, sha256_of, write_set
 from dualdub_core.errors import DualDubError, InputError
 from dualdub_core.files import replacing
-from dualdub_core.media import probe
+from dualdub_core.media.sound import probe
 from dualdub_core.timing import num_samples
 from dualdub_core.types import Stream
 

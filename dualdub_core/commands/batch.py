@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from ..batch import STATE, Item, identity_of, parse_seeds, read_items, run_batch, with_seeds
 from ..errors import InputError
-from ..provenance import fingerprint
+from ..provenance.provenance import fingerprint
 from ..version import VERSION
 
 Make = Callable[[argparse.Namespace, Path], None]

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from ..doctor import complaints, environment
+from ..checks.doctor import complaints, environment
 from ..errors import ConfigError
 
 

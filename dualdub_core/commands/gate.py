@@ -11,12 +11,12 @@ from ..dualbench.speakers import load_speaker_judge
 from ..dualbench.transcripts import load_recogniser
 from ..errors import InputError
 from ..files import replacing
-from ..gate import FIGURES, Thresholds, Verdict, applicable, judged
-from ..gate_picture import draw_gate
-from ..media import read_audio
+from ..gate.gate import FIGURES, Thresholds, Verdict, applicable, judged
+from ..gate.picture import draw_gate
+from ..gate.rolling import Outcome, Roll, first_that_passes, free_streams
+from ..media.sound import read_audio
 from ..pipeline import Lock
 from ..progress import Progress
-from ..rolling import Outcome, Roll, first_that_passes, free_streams
 from ..sampling import SamplingConfig, Seeds
 from ..system import Take
 from ..types import Task

@@ -11,30 +11,30 @@ import torch
 
 from ..artifacts import load_voice, save_codes
 from ..checkpoint import read_header
-from ..cuts import DETECTORS, find_cuts
 from ..errors import CheckpointError, InputError
 from ..files import replacing
-from ..long import LongTake, sample_long
-from ..long_decoding import decode_codec_long, decode_flow_long, joints
-from ..long_plan import LongPlan, plan_long
-from ..long_plan_picture import draw_long_plan
-from ..media import clip_length, probe, read_audio, write_wav
-from ..mixing import mix
-from ..muxing import CONTAINERS, mux
+from ..long.codes import LongTake, sample_long
+from ..long.cuts import DETECTORS, find_cuts
+from ..long.decoding import decode_codec_long, decode_flow_long, joints
+from ..long.plan import LongPlan, plan_long
+from ..long.plan_picture import draw_long_plan
+from ..long.seams import measure_seams
+from ..long.store import FolderStore
+from ..long.watching import encode_film
+from ..long.windows import AT_CUTS, WindowConfig
+from ..media.muxing import CONTAINERS, mux
+from ..media.sound import clip_length, probe, read_audio, write_wav
+from ..mixing.mixing import mix
 from ..progress import Progress
-from ..rerolls import parse_rerolls
+from ..provenance.stamps import video_tags
 from ..sampling import Seeds
-from ..script import Script
-from ..script_formats import detect_format, parse_script, read_text
-from ..seams import measure_seams
-from ..stamps import video_tags
+from ..scripts.formats import detect_format, parse_script, read_text
+from ..scripts.rerolls import parse_rerolls
+from ..scripts.script import Script
 from ..system import BUILTIN, System, load_system
 from ..timing import FrameClock
 from ..types import Audio, Soundtrack, Task, Voice
 from ..voice import encode_voice
-from ..watching import encode_film
-from ..window_store import FolderStore
-from ..windows import AT_CUTS, WindowConfig
 from . import origin
 from .mix import add_mix, mix_config
 

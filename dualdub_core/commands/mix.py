@@ -2,9 +2,9 @@
 
 import argparse
 
-from ..delivery import DELIVERIES, delivered
 from ..errors import InputError
-from ..mixing import MixConfig
+from ..mixing.delivery import DELIVERIES, delivered
+from ..mixing.mixing import MixConfig
 
 
 def add_mix(parser: argparse.ArgumentParser) -> None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..credentials import SIGNABLE, Signing, check_signing, sign
-from ..provenance import Provenance, VoiceNote, fingerprint, script_hash
-from ..script import Script
+from ..provenance.credentials import SIGNABLE, Signing, check_signing, sign
+from ..provenance.provenance import Provenance, VoiceNote, fingerprint, script_hash
+from ..scripts.script import Script
 from ..types import Stream, Task, Voice
 
 

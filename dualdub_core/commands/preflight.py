@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from ..doctor import free_memory
+from ..checks.doctor import free_memory
+from ..checks.estimate import measure_machine
+from ..checks.preflight import missing_models, preflight
 from ..errors import InputError
-from ..estimate import measure_machine
 from ..flow import SOLVERS
-from ..preflight import missing_models, preflight
-from ..script_formats import parse_script, read_text
+from ..scripts.formats import parse_script, read_text
 from ..system import BUILTIN
 from ..types import Task
 

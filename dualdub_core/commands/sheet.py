@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..files import replacing
-from ..film import read_film
-from ..measured import MeasuredLine, measure_lines
+from ..media.film import read_film
 from ..onsets import detect_onsets
-from ..plan import plan_script
 from ..progress import Progress
-from ..script import Script
-from ..sheet_scores import simple_scores
+from ..scripts.measured import MeasuredLine, measure_lines
+from ..scripts.plan import plan_script
+from ..scripts.script import Script
+from ..sheet.scores import simple_scores
+from ..sheet.sheet import TakeSheet, draw_sheet
 from ..system import Take
-from ..take_sheet import TakeSheet, draw_sheet
 from ..types import Soundtrack
 
 SHEET = "sheet.png"

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio import to_mono
-from ..containers import Source, frames_of, name_of, opened, picture_stream
 from ..errors import InputError
+from ..media.containers import Source, frames_of, name_of, opened, picture_stream
 from ..types import Audio, check_finite
 from .extras import optional
 

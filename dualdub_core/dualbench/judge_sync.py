@@ -13,7 +13,7 @@ pixels, so the tool's name says the pictures' size, and figures of other sizes d
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..media import probe
+from ..media.sound import probe
 from ..types import Stream
 from .av_align import (
     CONTROL_DELAY,

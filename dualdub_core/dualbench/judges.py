@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..files import replacing
-from ..media import read_audio
+from ..media.sound import read_audio
 from ..types import Audio, Stream
 from .figures import Figure
 from .systems import MIX, stems_sum, take_file

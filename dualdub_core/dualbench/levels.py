@@ -1,6 +1,6 @@
 """Whether a soundtrack is as long and as loud as it should be, and whether a stem says anything at all.
 
-Loudness and true peak are `dualdub_core.loudness`'s (BS.1770-4). The energy of a stem decides in the paper's
+Loudness and true peak are `dualdub_core.mixing.loudness`'s (BS.1770-4). The energy of a stem decides in the paper's
 section 4.2 whether a clip is kept: both stems at -40 dB or above.
 
 Letters: B batch, C channels, N samples.
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..audio import to_mono
 from ..errors import InputError
-from ..loudness import integrated_lufs, true_peak_db
+from ..mixing.loudness import integrated_lufs, true_peak_db
 from ..types import Audio, check_finite
 
 KEPT_FROM_DBFS = -40.0

@@ -13,11 +13,11 @@ from urllib.parse import quote
 
 from ..audio import to_mono
 from ..files import replacing
-from ..media import read_audio
-from ..muxing import mux
+from ..media.muxing import mux
+from ..media.sound import read_audio
+from ..media.video import read_frames
 from ..progress import Progress, silent
 from ..types import Audio, Stream
-from ..video import read_frames
 from .bench import HEARD, PICTURES, TAKES, Results
 from .figures import Figure, shown
 from .judge_sync import SyncJudge, moments_of

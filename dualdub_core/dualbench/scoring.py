@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..containers import Orientation, Source, name_of, opened, picture_stream
 from ..errors import ConfigError
-from ..media import check_single, clip_length
+from ..media.containers import Orientation, Source, name_of, opened, picture_stream
+from ..media.sound import check_single, clip_length
+from ..media.timeline import Cut, read_timeline, stamped_frames
+from ..media.video import read_frames
 from ..progress import Progress, silent
-from ..timeline import Cut, read_timeline, stamped_frames
 from ..types import Audio, Soundtrack, Stream, VideoFrames
-from ..video import read_frames
 from .av_align import Moments, flow_trajectory, intersection_over_union, local_maxima, onset_times, summarise
 from .dualscore import paired_cosines
 from .judge_speech import SpeakerEmbedder, Transcriber

@@ -20,13 +20,13 @@ from ..checkpoint import read_header
 from ..errors import CheckpointError, InputError
 from ..files import replacing
 from ..flow import evaluation_times
-from ..media import read_audio, write_wav
-from ..mixing import MixConfig, Mixed, mix
+from ..media.sound import read_audio, write_wav
+from ..media.video import read_frames
+from ..mixing.mixing import MixConfig, Mixed, mix
 from ..progress import Progress, silent
 from ..sampling import SamplingConfig, Seeds
 from ..system import BUILTIN, Decoder, System, generate, load_system
 from ..types import Audio, Soundtrack, Stream, Task
-from ..video import read_frames
 from ..voice import encode_voice
 from .testset import BenchClip, sha256_of
 

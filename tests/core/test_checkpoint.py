@@ -6,8 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 from dualdub_core import checkpoint
+from dualdub_core.checks.inspection import kind_of
 from dualdub_core.errors import CheckpointError
-from dualdub_core.inspection import kind_of
 from dualdub_core.models.dualdub import DualDub
 
 INFO = {"name": "tiny", "status": checkpoint.UNTRAINED}

@@ -9,7 +9,7 @@ import torch
 
 from dualdub_core.artifacts import load_codes
 from dualdub_core.cli import main
-from dualdub_core.media import probe
+from dualdub_core.media.sound import probe
 from dualdub_core.system import BUILTIN, load_system
 
 

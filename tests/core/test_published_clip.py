@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dualdub_core.errors import CheckpointError, ConfigError
+from dualdub_core.media.video import fit_picture
 from dualdub_core.models.clip import ClipVideoEncoder
 from dualdub_core.published.clip import load_clip, load_open_clip
-from dualdub_core.video import fit_picture
 
 FORMATS = Path(__file__).parents[1] / "fixtures" / "formats"
 HF, OPENAI = FORMATS / "clip_small.hf.safetensors", FORMATS / "clip_small.openai.safetensors"

@@ -8,11 +8,11 @@ import zlib
 import pytest
 import torch
 
-from dualdub_core.film import read_film
-from dualdub_core.media import probe
-from dualdub_core.muxing import mux
+from dualdub_core.media.film import read_film
+from dualdub_core.media.muxing import mux
+from dualdub_core.media.sound import probe
+from dualdub_core.media.video import frames_from_images, read_frames
 from dualdub_core.types import Audio
-from dualdub_core.video import frames_from_images, read_frames
 
 SOUND = Audio(torch.zeros(1, 1, 2400), 24_000)
 READERS = {

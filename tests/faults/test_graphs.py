@@ -8,10 +8,10 @@ import torch
 
 from dualdub_core.checkpoint import Header
 from dualdub_core.errors import CheckpointError, ConfigError
-from dualdub_core.mixing import MixConfig, mix
+from dualdub_core.mixing.mixing import MixConfig, mix
 from dualdub_core.pipeline import Lock, decode_codec, decode_flow, encode_stem, retake_locks, sample_codes
-from dualdub_core.script_formats import parse_script
-from dualdub_core.scripted import sample_script
+from dualdub_core.scripts.formats import parse_script
+from dualdub_core.scripts.scripted import sample_script
 from dualdub_core.system import System, generate, with_recordings
 from dualdub_core.text import TextTokenizer
 from dualdub_core.timing import FrameClock, video_feature_times

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 from dualdub_core import checkpoint
+from dualdub_core.checks.inspection import describe, kind_of
 from dualdub_core.config import to_dict
 from dualdub_core.errors import CheckpointError, ConfigError
-from dualdub_core.inspection import describe, kind_of
-from dualdub_core.provenance import fingerprint
+from dualdub_core.provenance.provenance import fingerprint
 from dualdub_core.system import load_system
 from dualdub_core.text import TextTokenizer
 

@@ -7,11 +7,11 @@ import av
 import pytest
 import torch
 
-from dualdub_core.media import probe, read_audio
-from dualdub_core.muxing import mux
+from dualdub_core.media.muxing import mux
+from dualdub_core.media.sound import probe, read_audio
+from dualdub_core.media.video import frames_from_images, read_frames
 from dualdub_core.timing import num_samples, video_feature_times
 from dualdub_core.types import Audio
-from dualdub_core.video import frames_from_images, read_frames
 
 RATE = 24_000
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from dualdub_core.checkpoint import read_published, read_published_values
+from dualdub_core.checks.inspection import describe
 from dualdub_core.errors import CheckpointError, InputError
-from dualdub_core.inspection import describe
 from dualdub_core.published.clip import load_clip
 from dualdub_core.published.oobleck import load_oobleck
 from dualdub_core.published.wavtokenizer import load_wavtokenizer

@@ -10,16 +10,16 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dualdub_core.captions import to_json, to_srt, to_vtt
-from dualdub_core.cues import to_cues
 from dualdub_core.errors import InputError
 from dualdub_core.generation import FREE
-from dualdub_core.media import read_audio
+from dualdub_core.media.sound import read_audio
 from dualdub_core.pipeline import Lock, forced_codes, retake_locks
-from dualdub_core.plan import plan_script
-from dualdub_core.rerolls import line_seeds
-from dualdub_core.script import Script, ScriptLine, seconds_of, stamp
-from dualdub_core.script_formats import parse_script
+from dualdub_core.scripts.captions import to_json, to_srt, to_vtt
+from dualdub_core.scripts.cues import to_cues
+from dualdub_core.scripts.formats import parse_script
+from dualdub_core.scripts.plan import plan_script
+from dualdub_core.scripts.rerolls import line_seeds
+from dualdub_core.scripts.script import Script, ScriptLine, seconds_of, stamp
 from dualdub_core.text import normalise
 from dualdub_core.timing import (
     LONGEST,

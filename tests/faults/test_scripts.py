@@ -7,13 +7,13 @@ from contextlib import suppress
 import pytest
 
 from dualdub_core.batch import parse_seeds, parse_table, safe_name
-from dualdub_core.captions import parse_json, parse_srt, parse_vtt
 from dualdub_core.errors import InputError
-from dualdub_core.plan import PlannedLine, plan_script
-from dualdub_core.rerolls import line_seeds, parse_rerolls
-from dualdub_core.script import MAX_CHARACTERS, Script, ScriptLine
-from dualdub_core.script_formats import parse_script, read_script
-from dualdub_core.scripted import voice_of
+from dualdub_core.scripts.captions import parse_json, parse_srt, parse_vtt
+from dualdub_core.scripts.formats import parse_script, read_script
+from dualdub_core.scripts.plan import PlannedLine, plan_script
+from dualdub_core.scripts.rerolls import line_seeds, parse_rerolls
+from dualdub_core.scripts.script import MAX_CHARACTERS, Script, ScriptLine
+from dualdub_core.scripts.scripted import voice_of
 from dualdub_core.text import TextTokenizer
 from dualdub_core.types import Voice
 

@@ -7,11 +7,11 @@ import torch
 
 from dualdub_core.audio import MelConfig
 from dualdub_core.config import from_dict
-from dualdub_core.delivery import delivered
 from dualdub_core.errors import ConfigError, InputError
 from dualdub_core.flow import MOST_STEPS, evaluation_times
-from dualdub_core.mixing import MixConfig
-from dualdub_core.placing import LONGEST_FADE, Placement
+from dualdub_core.mixing.delivery import delivered
+from dualdub_core.mixing.mixing import MixConfig
+from dualdub_core.mixing.placing import LONGEST_FADE, Placement
 from dualdub_core.sampling import SamplingConfig, Seeds, StreamSampling
 from dualdub_core.timing import LONGEST, FrameClock, num_samples, video_feature_times
 from dualdub_core.types import Voice

@@ -15,12 +15,12 @@ import torch
 from dualdub_core.artifacts import load_voice
 from dualdub_core.audio import with_rate
 from dualdub_core.errors import ConfigError
-from dualdub_core.loudness import integrated_lufs, true_peak_db
-from dualdub_core.media import read_audio, write_wav
-from dualdub_core.mixing import MixConfig, mix
-from dualdub_core.muxing import mux
+from dualdub_core.media.muxing import mux
+from dualdub_core.media.sound import read_audio, write_wav
+from dualdub_core.mixing.loudness import integrated_lufs, true_peak_db
+from dualdub_core.mixing.mixing import MixConfig, mix
 from dualdub_core.pipeline import encode_stem
-from dualdub_core.stamps import read_provenance
+from dualdub_core.provenance.stamps import read_provenance
 from dualdub_core.types import Audio, Soundtrack
 from dualdub_core.voice import encode_voice
 

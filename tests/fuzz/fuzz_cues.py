@@ -16,8 +16,10 @@ if importlib.util.find_spec("atheris") is None:
 import atheris
 
 with atheris.instrument_imports(include=["dualdub_core"]):
-    from dualdub_core import batch, captions, cues, rerolls, script, script_formats  # noqa: F401
+    from dualdub_core import batch
     from dualdub_core.errors import InputError
+    from dualdub_core.scripts import captions, cues, rerolls
+    from dualdub_core.scripts import formats as script_formats
 
 SEEDS = (
     "[00:01.2] [Anna] Hello. [00:03-00:04.5] [Ben] Hi!",

@@ -20,9 +20,11 @@ import atheris
 import torch
 
 with atheris.instrument_imports(include=["dualdub_core"]):
-    from dualdub_core import artifacts, checkpoint, config, provenance, riff, stamps, unpickling
+    from dualdub_core import artifacts, checkpoint, config, unpickling
     from dualdub_core.errors import DualDubError
+    from dualdub_core.media import riff
     from dualdub_core.models.oobleck import OobleckConfig
+    from dualdub_core.provenance import provenance, stamps
 
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz_headers_"))
 FILE, PICKLE, SOUND = FOLDER / "a.safetensors", FOLDER / "a.ckpt", FOLDER / "a.wav"

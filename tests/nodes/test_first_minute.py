@@ -7,8 +7,8 @@ import pytest
 import soundfile
 
 from dualdub_core.artifacts import load_voice
-from dualdub_core.media import probe
-from dualdub_core.stamps import read_provenance
+from dualdub_core.media.sound import probe
+from dualdub_core.provenance.stamps import read_provenance
 
 pytestmark = [pytest.mark.comfy, pytest.mark.slow]
 

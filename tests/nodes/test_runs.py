@@ -7,7 +7,7 @@ import soundfile
 import torch
 
 from dualdub_core import checkpoint
-from dualdub_core.media import probe
+from dualdub_core.media.sound import probe
 from dualdub_core.system import BUILTIN
 
 pytestmark = [pytest.mark.comfy, pytest.mark.slow]

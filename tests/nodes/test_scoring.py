@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from dualdub_core.media import probe
+from dualdub_core.media.sound import probe
 
 pytestmark = [pytest.mark.comfy, pytest.mark.slow]
 

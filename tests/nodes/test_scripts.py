@@ -7,9 +7,9 @@ import soundfile
 import torch
 
 from dualdub_core.artifacts import load_codes
-from dualdub_core.broadcast import read_broadcast_start
-from dualdub_core.captions import parse_srt
-from dualdub_core.media import probe
+from dualdub_core.media.broadcast import read_broadcast_start
+from dualdub_core.media.sound import probe
+from dualdub_core.scripts.captions import parse_srt
 
 pytestmark = [pytest.mark.comfy, pytest.mark.slow]
 

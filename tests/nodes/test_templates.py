@@ -7,7 +7,7 @@ import av
 import pytest
 import soundfile
 
-from dualdub_core.media import probe
+from dualdub_core.media.sound import probe
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 API = Path(__file__).parent / "api"

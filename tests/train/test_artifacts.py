@@ -7,8 +7,8 @@ from dualdub_core import checkpoint
 from dualdub_core.errors import CheckpointError
 from dualdub_core.models.dit import decode_codes
 from dualdub_core.sampling import SamplingConfig
+from dualdub_core.scripts.vocabulary import unknown_words
 from dualdub_core.system import load_system
-from dualdub_core.vocabulary import unknown_words
 from train import assemble
 from train.sizes import codec_config, flow_config, vae_config
 from train.untrained import untrained_mini

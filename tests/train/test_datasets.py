@@ -10,10 +10,10 @@ import soundfile
 import torch
 
 from dualdub_core.errors import InputError
-from dualdub_core.media import read_audio
+from dualdub_core.media.sound import read_audio
+from dualdub_core.media.video import read_frames
 from dualdub_core.timing import nearest_times, video_feature_times
 from dualdub_core.types import Task
-from dualdub_core.video import read_frames
 from train.datasets import LAYOUTS, Clip, anim400k_clips, libritts_clips, v2c_clips, vggsound_clips
 from train.datasets.clip import split_by
 from train.datasets.v2c import read_subtitles

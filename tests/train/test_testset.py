@@ -18,7 +18,7 @@ import pyarrow.parquet as pq  # noqa: E402
 from dualdub_core.dualbench.av_align import read_pictures  # noqa: E402
 from dualdub_core.dualbench.testset import read_set  # noqa: E402
 from dualdub_core.errors import InputError  # noqa: E402
-from dualdub_core.media import probe, read_audio  # noqa: E402
+from dualdub_core.media.sound import probe, read_audio  # noqa: E402
 from train.film_parts import write_film_part  # noqa: E402
 from train.scenes.shards import SCHEMA  # noqa: E402
 from train.scenes.video import encode_film  # noqa: E402

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from dualdub_core.errors import CheckpointError
 from dualdub_core.generation import generate_codes
+from dualdub_core.media.video import encode_frames
 from dualdub_core.models.dualdub import STREAMS, Conditions, DualDub
 from dualdub_core.pipeline import decode_codec, decode_flow
 from dualdub_core.sampling import CodeSampler, SamplingConfig
@@ -21,7 +22,6 @@ from dualdub_core.system import Decoder, System
 from dualdub_core.text import BACKGROUND_PROMPT, TextTokenizer, normalise
 from dualdub_core.timing import nearest_times
 from dualdub_core.types import Codes, Soundtrack, Stream, Task, VideoFeatures
-from dualdub_core.video import encode_frames
 from dualdub_core.voice import encode_voice
 
 from .clips import EvalClip, FloatArray

@@ -6,7 +6,7 @@ import soundfile
 
 from dualdub_core.artifacts import load_codes, load_voice
 from dualdub_core.cli import main
-from dualdub_core.stamps import read_provenance
+from dualdub_core.provenance.stamps import read_provenance
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 from dualdub_core.artifacts import load_codes
 from dualdub_core.commands.long import add_long
 from dualdub_core.errors import ConfigError, InputError
-from dualdub_core.stamps import read_provenance
+from dualdub_core.provenance.stamps import read_provenance
 
 UNCUT = ("--at-cuts", "ignore")  # the video's pictures are all unlike each other
 

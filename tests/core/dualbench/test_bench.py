@@ -14,7 +14,7 @@ from dualdub_core.dualbench.judge_speech import WordsJudge
 from dualdub_core.dualbench.systems import Generated, GroundTruth, seeds_of
 from dualdub_core.dualbench.testset import read_set
 from dualdub_core.errors import CheckpointError, ConfigError, InputError
-from dualdub_core.media import write_wav
+from dualdub_core.media.sound import write_wav
 from dualdub_core.types import Audio, Stream
 
 CLIPS = ("a", "b", "c", "d")

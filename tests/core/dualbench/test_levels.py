@@ -10,7 +10,7 @@ from dualdub_core.audio import fit_length
 from dualdub_core.dualbench import levels, loudest_frame_dbfs, rms_dbfs
 from dualdub_core.dualbench.levels import KEPT_FROM_DBFS
 from dualdub_core.errors import InputError
-from dualdub_core.loudness import gain, integrated_lufs
+from dualdub_core.mixing.loudness import gain, integrated_lufs
 from dualdub_core.types import Audio
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "bench"

@@ -20,7 +20,7 @@ from dualdub_core.dualbench.report import page, write_report
 from dualdub_core.dualbench.systems import GroundTruth
 from dualdub_core.dualbench.tables import markdown
 from dualdub_core.dualbench.testset import read_set
-from dualdub_core.media import probe
+from dualdub_core.media.sound import probe
 from dualdub_core.types import Audio, VideoFrames
 
 LABELS = {"key": "x", "title": "a figure", "unit": "%", "better": "lower", "tool": "a tool"}

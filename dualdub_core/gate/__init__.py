@@ -1,0 +1,1 @@
+"""Takes judged against thresholds, and made again until one passes."""

@@ -1,0 +1,1 @@
+"""What an editor needs of a take."""

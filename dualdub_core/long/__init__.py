@@ -1,0 +1,1 @@
+"""Clips of any length, window by window, in memory that does not grow."""

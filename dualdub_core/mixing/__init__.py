@@ -1,0 +1,1 @@
+"""Two stems to one soundtrack: balance, places, ducking, loudness, true peak."""

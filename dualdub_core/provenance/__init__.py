@@ -1,0 +1,1 @@
+"""What made a file, kept inside the file."""
