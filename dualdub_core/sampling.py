@@ -15,7 +15,8 @@ from torch import Tensor
 from .errors import ConfigError, InputError
 from .limits import within
 
-_BLOCK = 64  # frames of noise drawn at a time; changing it changes what every seed sounds like
+NOISE_BLOCK = 64
+"""Frames of noise drawn at a time; changing it changes what every seed sounds like."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +88,44 @@ class Seeds:
         return [[(seed + take) % 2**64 for take in range(count)] for seed in (self.background, self.speech)]
 
 
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """Settings of S streams as tensors, where the logits are.
+
+    Attributes:
+        temperature: of each stream (S, 1).
+        top_p: likewise.
+        excluded: True at ranks that a stream does not choose from (S, K).
+        uses_top_p: whether any does; told, so that no step asks a tensor.
+    """
+
+    temperature: Tensor
+    top_p: Tensor
+    excluded: Tensor
+    uses_top_p: bool
+
+
+def pick(logits: Tensor, noise: Tensor, knobs: Knobs) -> Tensor:
+    """Draw one code a row and stream.
+
+    Args:
+        logits: (B, S, V); forbidden codes hold -inf.
+        noise: by rank (B, S, K), -inf at excluded ranks.
+        knobs: settings.
+
+    Returns:
+        (B, S) int64.
+    """
+    values, codes = logits.float().topk(noise.shape[-1], dim=-1)  # (B, S, K), descending
+    values = values / knobs.temperature
+    if knobs.uses_top_p:
+        probability = values.masked_fill(knobs.excluded, -torch.inf).softmax(-1)
+        before = probability.cumsum(-1) - probability
+        values = values.masked_fill(before >= knobs.top_p, -torch.inf)
+    best = (values + noise).argmax(-1, keepdim=True)
+    return codes.gather(-1, best).squeeze(-1)
+
+
 class CodeSampler:
     """Draws one code a row and stream from logits; streams are background, speech."""
 
@@ -106,52 +145,57 @@ class CodeSampler:
             num_logits: V, codes and EOS.
             device: where the logits are.
         """
-        top_k = [1 if s.temperature == 0 else min(s.top_k or num_logits, num_logits) for s in streams]
-        self._num_candidates = max(top_k)
-        self._top_k = top_k
-        ranks = torch.arange(self._num_candidates)
-        self._excluded = torch.stack([ranks >= k for k in top_k]).to(device)  # (S, K)
-        self._temperature = torch.tensor([s.temperature or 1.0 for s in streams], device=device)[:, None]
-        self._top_p = torch.tensor([s.top_p for s in streams], device=device)[:, None]
-        self._uses_top_p = any(s.top_p < 1 for s in streams)
-        self._generators = [[torch.Generator().manual_seed(check_seed(s)) for s in rows] for rows in seeds]
-        self._noise = torch.empty(0)
-        self._drawn = 0
+        self._top_k = [1 if s.temperature == 0 else min(s.top_k or num_logits, num_logits) for s in streams]
+        ranks = torch.arange(max(self._top_k))
+        self.knobs = Knobs(
+            temperature=torch.tensor([s.temperature or 1.0 for s in streams], device=device)[:, None],
+            top_p=torch.tensor([s.top_p for s in streams], device=device)[:, None],
+            excluded=torch.stack([ranks >= k for k in self._top_k]).to(device),
+            uses_top_p=any(s.top_p < 1 for s in streams),
+        )
+        self._seeds = [[check_seed(seed) for seed in rows] for rows in seeds]
         self._device = device
+        self._drawn = 0
+        self._rewind()
+
+    @property
+    def num_candidates(self) -> int:
+        """K, the most ranks that a stream chooses from."""
+        return self.knobs.excluded.shape[1]
 
     def __call__(self, logits: Tensor, frame: int) -> Tensor:
         """Codes of one frame.
 
         Args:
             logits: (B, S, V); forbidden codes hold -inf.
-            frame: index in the clip, ascending from call to call; noise belongs to frames, so a retake that
-                starts later hears the same noise.
+            frame: index in the clip; noise belongs to frames, so a retake that starts later hears the same noise.
 
         Returns:
             (B, S) int64.
         """
-        while frame >= self._drawn:
+        return pick(logits, self.noise(frame)[frame % NOISE_BLOCK], self.knobs)
+
+    def noise(self, frame: int) -> Tensor:
+        """Gumbel noise of the block that a frame lies in (NOISE_BLOCK, B, S, K), -inf at excluded ranks."""
+        block = frame // NOISE_BLOCK
+        if block < self._drawn - 1:
+            self._rewind()
+        while self._drawn <= block:
             self._draw()
-        noise = self._noise[frame % _BLOCK]
-        values, codes = logits.float().topk(self._num_candidates, dim=-1)  # (B, S, K), descending
-        values = (values / self._temperature).masked_fill(self._excluded, -torch.inf)
-        if self._uses_top_p:
-            probability = values.softmax(-1)
-            before = probability.cumsum(-1) - probability
-            values = values.masked_fill(before >= self._top_p, -torch.inf)
-        best = (values + noise).argmax(-1, keepdim=True)
-        return codes.gather(-1, best).squeeze(-1)
+        return self._noise
+
+    def _rewind(self) -> None:
+        self._generators = [[torch.Generator().manual_seed(seed) for seed in rows] for rows in self._seeds]
+        self._noise, self._drawn = torch.empty(0), 0
 
     def _draw(self) -> None:
-        """Gumbel noise of the next block of frames, (frames, B, S, K)."""
-        num_rows = len(self._generators[0])
-        noise = torch.zeros(_BLOCK, num_rows, len(self._top_k), self._num_candidates)
+        noise = torch.full((NOISE_BLOCK, len(self._seeds[0]), len(self._top_k), self.num_candidates), -torch.inf)
         for stream, (generators, k) in enumerate(zip(self._generators, self._top_k, strict=True)):
             for row, generator in enumerate(generators):
-                uniform = torch.rand(_BLOCK, k, generator=generator, dtype=torch.float64)
+                uniform = torch.rand(NOISE_BLOCK, k, generator=generator, dtype=torch.float64)
                 noise[:, row, stream, :k] = -torch.log(-torch.log(uniform.clamp_(1e-12, 1 - 1e-12)))
         self._noise = noise.to(self._device)
-        self._drawn += _BLOCK
+        self._drawn += 1
 
 
 def check_seed(seed: int) -> int:

@@ -117,15 +117,15 @@ class CrossModalAligner(nn.Module):
         fused: Tensor = 2 * (background + speech) + self.out(attended.flatten(-2))
         return fused
 
-    def new_cache(self, batch_size: int, num_frames: int) -> KVCache:
-        """An empty cache for the causal branches."""
+    def new_cache(self, batch_size: int, num_frames: int, like: Tensor | None = None) -> KVCache:
+        """An empty cache for the causal branches, of the device and dtype of `like` or else of the weights."""
         return KVCache(
             num_layers=1,
             batch_size=batch_size,
             num_heads=2 * self.config.num_heads,
             length=num_frames,
             head_width=self.config.width // self.config.num_heads,
-            like=self.out.weight,
+            like=self.video_norm.weight if like is None else like,
         )
 
     def _heads(self, first: Tensor, second: Tensor) -> Tensor:

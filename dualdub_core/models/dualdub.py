@@ -5,6 +5,7 @@ slot t predicts both codes of frame t, so the stream inputs are BOS, x_0 ... x_{
 Letters: B batch, L text ids, T frames at the codec's rate, D width, V codebook size.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..audio import MelConfig
+from ..engine.config import EngineConfig
 from ..errors import ConfigError
 from ..text import TextConfig
 from ..timing import FrameClock
@@ -96,6 +98,8 @@ class DualDub(nn.Module):
         self.speech_embedding = nn.Embedding(config.codebook_size + 1, width)
         self.aligner = CrossModalAligner(config.aligner)
         self.llama = Llama(config.llama)
+        self.engine = EngineConfig()
+        self.kept: dict[object, object] = {}  # graphs and their memory, by what they were captured for
         # Both heads in one matmul: background codes and EOS, then speech codes and EOS.
         self.heads = nn.Linear(width, 2 * (config.codebook_size + 1), bias=False)
 
@@ -150,6 +154,12 @@ class DualDub(nn.Module):
         mask = causal & (seen[:, None] | torch.eye(total, dtype=torch.bool, device=fused.device))
         return Sequence(x=x, positions=positions, mask=mask[:, None])
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DualDub":
+        """Moving or casting the weights drops the graphs that read them where they were."""
+        self.kept.clear()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
     def predict(self, hidden: Tensor) -> Tensor:
         """Both heads: hidden states (B, T, D) to logits (B, 2, T, V + 1)."""
         logits: Tensor = rearrange(self.heads(hidden), "b t (s v) -> b s t v", s=len(STREAMS))
@@ -175,6 +185,23 @@ class Conditions:
     video: Tensor
     present: Tensor
     is_padded: bool
+
+    @property
+    def is_one_clip(self) -> bool:
+        """Whether all rows are one, expanded without copying: takes of one clip, whose prefix is read once."""
+        rows = (self.speaker, self.text_ids, self.video, self.present)
+        return not self.is_padded and len(self.present) > 1 and all(x.stride(0) == 0 for x in rows)
+
+    def first(self) -> "Conditions":
+        """Of the first row alone."""
+        return Conditions(
+            speaker=self.speaker[:1],
+            text_ids=self.text_ids[:1],
+            text_lengths=self.text_lengths[:1],
+            video=self.video[:1],
+            present=self.present[:1],
+            is_padded=self.is_padded,
+        )
 
 
 @dataclass(frozen=True, slots=True)

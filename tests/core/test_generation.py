@@ -133,7 +133,7 @@ def test_what_is_known_beforehand_costs_no_steps(tiny_model, conditions):
     forced[..., 10:] = FREE
     calls = []
     generate_codes(tiny_model, one, sampler([1], [1]), num_frames=T, forced=forced, progress=lambda *a: calls.append(a))
-    assert calls == [("generate", n, T) for n in (0, 11, 12, 13)]
+    assert calls == [("generate", n, T) for n in (0, 13)]
 
 
 def test_a_clip_locked_throughout_comes_back_as_it_went_in(tiny_model, conditions):
@@ -167,7 +167,7 @@ def test_speech_ends_by_itself_each_row_on_its_own(tiny_model, conditions):
         assert not together.codes[i, 1, length:].any()
 
 
-def test_cancel_stops_at_the_next_frame(tiny_model, conditions):
+def test_cancel_stops_at_the_next_chunk(tiny_model, conditions):
     class CancelledError(Exception):
         pass
 
@@ -175,12 +175,92 @@ def test_cancel_stops_at_the_next_frame(tiny_model, conditions):
 
     def progress(stage: str, done: int, total: int) -> None:
         seen.append(done)
-        if done == 4:
+        if done == 8:
             raise CancelledError
 
     with pytest.raises(CancelledError):
         generate_codes(tiny_model, conditions, sampler([1] * 3, [1] * 3), num_frames=T, progress=progress)
-    assert seen == [0, 1, 2, 3, 4]
+    assert seen == [0, 8]
+
+
+def test_who_watches_sees_the_codes_themselves_as_far_as_they_are_written(tiny_model, conditions):
+    seen, told, seeds = [], [], [1, 2, 3]
+
+    def watch(codes: torch.Tensor, done: int) -> None:
+        assert codes.shape == (3, 2, T)
+        seen.append((codes.data_ptr(), done, codes[..., :done].clone()))
+
+    done = generate_codes(
+        tiny_model,
+        conditions,
+        sampler(seeds, seeds),
+        num_frames=T,
+        watch=watch,
+        progress=lambda stage, done, total: told.append((done, len(seen))),
+    )
+    assert [count for _, count, _ in seen] == [8, 13]
+    assert told == [(0, 0), (8, 1), (13, 2)]
+    assert len({address for address, _, _ in seen}) == 1
+    assert all(torch.equal(codes, done.codes[..., :count]) for _, count, codes in seen)
+
+
+def test_who_watches_a_retake_sees_what_is_kept_too(tiny_model, conditions):
+    forced = torch.randint(0, V, (1, 2, T), generator=torch.Generator().manual_seed(0))
+    forced[..., 3:] = FREE
+    seen = []
+    generate_codes(
+        tiny_model,
+        row(conditions, 0),
+        sampler([1], [1]),
+        num_frames=T,
+        forced=forced,
+        watch=lambda codes, done: seen.append((done, codes[..., :3].clone())),
+    )
+    assert [done for done, _ in seen] == [11, 13]
+    assert torch.equal(seen[0][1], forced[..., :3])
+
+
+def takes(conditions: Conditions, count: int) -> Conditions:
+    one = row(conditions, 0)
+    return Conditions(
+        speaker=one.speaker.expand(count, -1),
+        text_ids=one.text_ids.expand(count, -1),
+        text_lengths=one.text_lengths.repeat(count),
+        video=one.video.expand(count, -1, -1),
+        present=one.present.expand(count, -1),
+        is_padded=False,
+    )
+
+
+@pytest.mark.parametrize("cfg_scale", [1.0, 2.0])
+def test_takes_of_one_clip_read_their_prefix_once_and_are_what_each_is_alone(tiny_model, conditions, cfg_scale):
+    assert takes(conditions, 3).is_one_clip
+    assert not conditions.is_one_clip
+    rows = []
+    handle = tiny_model.llama.register_forward_pre_hook(lambda module, given: rows.append(len(given[0])))
+    try:
+        together = generate_codes(
+            tiny_model, takes(conditions, 3), sampler([1, 2, 3], [1, 2, 3]), num_frames=T, cfg_scale=cfg_scale
+        )
+    finally:
+        handle.remove()
+    assert rows == [1 if cfg_scale == 1.0 else 2]
+    for i in range(3):
+        alone = generate_codes(
+            tiny_model, row(conditions, 0), sampler([1 + i], [1 + i]), num_frames=T, cfg_scale=cfg_scale
+        )
+        assert torch.equal(together.codes[i : i + 1], alone.codes)
+
+
+def test_takes_that_are_held_to_different_beginnings_do_not_share_one(tiny_model, conditions):
+    forced = torch.randint(0, V, (2, 2, T), generator=torch.Generator().manual_seed(0))
+    forced[..., 6:] = FREE
+    together = generate_codes(tiny_model, takes(conditions, 2), sampler([1, 2], [1, 2]), num_frames=T, forced=forced)
+    for i in range(2):
+        alone = generate_codes(
+            tiny_model, row(conditions, 0), sampler([1 + i], [1 + i]), num_frames=T, forced=forced[i : i + 1]
+        )
+        assert torch.equal(together.codes[i : i + 1], alone.codes)
 
 
 def test_sampling_follows_the_distribution():
@@ -195,6 +275,14 @@ def test_sampling_follows_the_distribution():
     share = [(drawn[:, s, None] == torch.arange(4)).float().mean(0) for s in (0, 1)]
     torch.testing.assert_close(share[0], torch.tensor([0.5, 0.3, 0.15, 0.05]), atol=0.03, rtol=0)
     torch.testing.assert_close(share[1], torch.tensor([0.625, 0.375, 0.0, 0.0]), atol=0.03, rtol=0)
+
+
+def test_noise_belongs_to_frames_in_whatever_order_they_are_asked_for():
+    draw = sampler([1, 2], [3, 4])
+    blocks = [draw.noise(frame).clone() for frame in (0, 64, 200)]
+    assert torch.equal(draw.noise(70), blocks[1])
+    assert torch.equal(draw.noise(0), blocks[0])
+    assert not torch.equal(blocks[0], blocks[1])
 
 
 def test_top_p_keeps_the_fewest_codes_that_hold_its_share():
