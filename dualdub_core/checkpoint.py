@@ -5,7 +5,8 @@ A file holds one or more components, its tensors named `component.parameter`. Th
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -24,6 +25,8 @@ from .unpickling import holds_what_it_claims, unpickled
 
 FORMAT = "1"
 TRAINED, UNTRAINED = "trained", "untrained"
+_AT_ONCE = 1 << 28
+"""Bytes read of a file before it is opened anew: what was read of it counts as memory while it is open."""
 
 _COMPONENTS = {
     "model": (".models.dualdub", "DualDubConfig", "DualDub"),
@@ -57,6 +60,11 @@ class Header:
     def is_trained(self) -> bool:
         """Whether these weights were trained at all."""
         return self.info.get("status") == TRAINED
+
+    def num_weights(self, component: str) -> int:
+        """Numbers in a component's tensors; 0 where the file has no such component."""
+        own = f"{component}."
+        return sum(math.prod(shape) for name, shape in self.shapes.items() if name.startswith(own))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +142,9 @@ def load(
 ) -> Checkpoint:
     """Load components; modules are built without memory and take the file's tensors one by one.
 
+    On a CPU a tensor that keeps its type is the file itself, mapped: the system drops its pages when memory is short
+    and reads them again, and two processes share them. What changes its type or device is a copy.
+
     Args:
         path: a file written by `save`.
         components: which to load; all that the file has when None.
@@ -150,24 +161,20 @@ def load(
     if absent:
         raise CheckpointError(f"{path.name}: has no {', '.join(absent)}; it holds {', '.join(header.configs)}")
     modules: dict[str, nn.Module] = {}
-    with _opened(path, device=str(device)) as file:
-        for component in wanted:
-            to = dtype.get(component) if isinstance(dtype, Mapping) else dtype
-            names = [name for name in header.shapes if name.split(".", 1)[0] == component]
-            what = f"{path.name} ({component})"
-            module = _built(component, header.configs[component], len(names), what)
-            # Buffers are statistics and codebooks: they stay as exact as the file has them.
-            exact = {name for name, _ in module.named_buffers()}
-            state = {}
-            for name in names:
-                own = name.split(".", 1)[1]
-                stored = file.get_tensor(name)
-                if not is_sound(stored):
-                    raise CheckpointError(
-                        f"{what}: NaN or infinite weights in {shortened(own, 80)}; get the file again"
-                    )
-                state[own] = _cast(stored, torch.float32 if own in exact else to)
-            modules[component] = fill(module, state, what)
+    for component in wanted:
+        to = dtype.get(component) if isinstance(dtype, Mapping) else dtype
+        names = [name for name in header.shapes if name.split(".", 1)[0] == component]
+        what = f"{path.name} ({component})"
+        module = _built(component, header.configs[component], len(names), what)
+        # Buffers are statistics and codebooks: they stay as exact as the file has them.
+        exact = {name for name, _ in module.named_buffers()}
+        state = {}
+        for name, stored in _tensors(path, names, device):
+            own = name.split(".", 1)[1]
+            if not is_sound(stored):
+                raise CheckpointError(f"{what}: NaN or infinite weights in {shortened(own, 80)}; get the file again")
+            state[own] = _cast(stored, torch.float32 if own in exact else to)
+        modules[component] = fill(module, state, what)
     return Checkpoint(header=header, modules=modules)
 
 
@@ -210,6 +217,9 @@ def is_sound(tensor: Tensor) -> bool:
     """Whether there is neither NaN nor infinity in it; read once, and nothing of its size is allocated."""
     if not tensor.is_floating_point() or tensor.numel() == 0 or tensor.element_size() == 1:
         return True  # the smallest types are not reduced on every device
+    # A sum reads at memory's speed and no NaN or infinity goes under in it; one of finite numbers may still overflow.
+    if torch.isfinite(tensor.sum()):
+        return True
     low, high = tensor.aminmax()
     return bool(torch.isfinite(low) & torch.isfinite(high))
 
@@ -278,6 +288,21 @@ def _opened(path: Path, device: str = "cpu") -> Iterator[Any]:
     except SafetensorError as error:
         told = shortened(error)
         raise CheckpointError(f"{path.name}: damaged, truncated or not safetensors ({told}); get it again") from error
+
+
+def _tensors(path: Path, names: Iterable[str], device: torch.device | str) -> Iterator[tuple[str, Tensor]]:
+    """Tensors of a file in turn."""
+    left = iter(names)
+    name = next(left, None)
+    while name is not None:
+        taken = 0
+        with _opened(path, device=str(device)) as file:
+            while name is not None and taken < _AT_ONCE:
+                tensor = file.get_tensor(name)
+                taken += tensor.nbytes
+                yield name, tensor
+                del tensor
+                name = next(left, None)
 
 
 def _require_file(path: Path) -> None:

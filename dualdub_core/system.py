@@ -11,6 +11,8 @@ import torch
 from . import checkpoint
 from .audio import fit_length, to_mono, with_rate
 from .config import from_dict
+from .engine.int8 import to_int8
+from .engine.precision import choose
 from .errors import CheckpointError, InputError
 from .flow import Solver
 from .media.video import encode_frames
@@ -81,6 +83,8 @@ def load_system(
     components: Collection[str] | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    precision: str | None = None,
+    runs_on: torch.device | str | None = None,
 ) -> System:
     """Load a checkpoint's parts.
 
@@ -90,12 +94,19 @@ def load_system(
         device: where they go.
         dtype: of the language model and the flow decoder. The others stay in float32: lower precision changes the
             codec's codes, and in a VAE it is heard as hiss.
+        precision: instead of `dtype`, one of `engine.precision.PRECISIONS`, chosen for where the model runs.
+        runs_on: where that is, if not `device`, as with a host that moves models about.
 
     Raises:
         CheckpointError: the file or its text ranks are missing or do not fit.
+        ConfigError: there is no such precision there.
     """
     dtypes = dict.fromkeys(checkpoint.COMPONENTS, torch.float32) | {"model": dtype, "decoder": dtype}
-    others = sorted(set(checkpoint.read_header(path).configs) - set(checkpoint.COMPONENTS))
+    header, chosen = checkpoint.read_header(path), None
+    if precision is not None:
+        chosen = choose(precision, runs_on or device, header.num_weights("model"))
+        dtypes |= {"model": chosen.model, "decoder": chosen.decoder}
+    others = sorted(set(header.configs) - set(checkpoint.COMPONENTS))
     if components is None and others:
         raise CheckpointError(f"{Path(path).name}: holds {', '.join(others)}, a judge of the benchmark and no model")
     loaded = checkpoint.load(path, components=components, device=device, dtype=dtypes)
@@ -109,6 +120,8 @@ def load_system(
                 f"{Path(path).name}: its text table has {model.config.text_vocab_size} rows, encoding "
                 f"'{model.config.text.encoding}' has {tokenizer.vocab_size} ids"
             )
+        if chosen is not None and chosen.is_int8:
+            to_int8(model)
     return System(header=loaded.header, tokenizer=tokenizer, **loaded.modules)  # type: ignore[arg-type]
 
 

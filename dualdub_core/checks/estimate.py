@@ -23,9 +23,11 @@ PYTHON_BYTES = 500_000_000
 """Held by Python, torch and FFmpeg before any model; seen with torch 2.13 on Linux."""
 
 # Dispatched operations of a step of the language model, aligner, heads and sampler: counted with torch's profiler.
-_OPS_A_LAYER, _OPS_A_STEP = 40, 250
+_OPS_A_LAYER, _OPS_A_STEP = 26, 70
 _PROMPT = 64  # positions of script and voice before the frames
-_CHUNK = 256 + 2 * 10  # latent frames that the VAE decodes at a time, with its context
+# Tensors of the widest layer that the VAE holds at a time: input, output and what lies between, and two copies in the
+# order that a CPU's convolutions like.
+_VAE_TENSORS = 5
 # Shares of the rate of large products that the parts reach, as seen on a CPU; the VAE is bound by its activations.
 _FLOW_SHARE, _VAE_SHARE = 0.6, 0.3
 _PATCHES = 50  # of a picture in ViT-B/32; smaller towers have fewer
@@ -143,8 +145,9 @@ def estimate(
         stems = 2 * takes
         seconds["flow"] = 2 * counts["decoder"] * latents * evaluations * stems / (machine.work_rate * _FLOW_SHARE)
         seconds["vae"] = vae_work(header) * latents * stems / (machine.work_rate * _VAE_SHARE)
-        chunk = min(latents, _CHUNK) * vae.hop_length
-        memory["activations"] = 4 * chunk * vae.channels * 4 * stems
+        # One stem at a time, so neither takes nor length count.
+        chunk = min(latents, vae.chunk_frames + 2 * vae.context_frames) * vae.hop_length
+        memory["activations"] = 4 * chunk * vae.channels * _VAE_TENSORS
         memory["sound"] = 4 * latents * vae.hop_length * vae.audio_channels * (2 * stems + takes)
     elif "codec" in header.configs:
         codec = header.configs["codec"]

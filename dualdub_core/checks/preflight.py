@@ -6,7 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from ..checkpoint import COMPONENTS, Header, read_header
+from ..engine.precision import choose
 from ..errors import DualDubError
 from ..flow import Solver
 from ..hub import PUBLISHED
@@ -77,7 +80,8 @@ def preflight(
     num_steps: int = 10,
     solver: Solver = "euler",
     cfg_scale: float = 1.0,
-    weight_bytes: int = 4,
+    precision: str = "auto",
+    device: torch.device | str = "cpu",
 ) -> Preflight:
     """Look at everything a run will use; nothing that is wrong raises, it becomes a check.
 
@@ -97,7 +101,8 @@ def preflight(
         num_steps: of the flow's solver.
         solver: of the flow.
         cfg_scale: guidance.
-        weight_bytes: of a weight as it is loaded.
+        precision: one of `engine.precision.PRECISIONS`.
+        device: where the models would run.
     """
     checks: list[Check] = []
     seconds = _video(checks, source, start, duration, task)
@@ -108,8 +113,12 @@ def preflight(
         checks += [Check("words", "note", unknown)] if unknown else []
     if header is None or seconds is None:
         return Preflight(tuple(checks))
+    try:
+        chosen = choose(precision, device, header.num_weights("model"))
+    except DualDubError as error:
+        return Preflight((*checks, Check("precision", "problem", str(error))))
     work: dict[str, Any] = {"takes": takes, "decoder": decoder, "num_steps": num_steps, "solver": solver}
-    work |= {"cfg_scale": cfg_scale, "weight_bytes": weight_bytes}
+    work |= {"cfg_scale": cfg_scale, "weight_bytes": 1 if chosen.is_int8 else chosen.model.itemsize}
     told = estimate(header, machine, duration=seconds, task=task, **work)
     _resources(checks, told, machine, seconds, out)
     return Preflight(tuple(checks), told)

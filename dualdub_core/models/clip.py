@@ -173,7 +173,7 @@ class _Embeddings(nn.Module):
         """(F, 3, H, W) to (F, 1 + patches, width)."""
         patches = rearrange(self.patch_embedding(pixel_values), "f d h w -> f (h w) d")
         token = self.class_embedding.expand(len(patches), 1, -1)
-        return torch.cat((token, patches), dim=1) + self.position_embedding.weight
+        return torch.cat((token, patches), dim=1) + self.position_embedding.weight.to(patches.device)
 
 
 def open_clip_values(name: str) -> dict[str, Any]:

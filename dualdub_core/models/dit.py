@@ -22,6 +22,7 @@ from ..flow import Solver, evaluation_times, guide, solve
 from ..progress import Progress, silent
 from ..timing import FrameClock, nearest_frames
 from .layers import apply_rotary, attend, rotary, split_heads
+from .ops import place_of
 from .token_condition import TokenCondition
 
 _TIME_FEATURES, _TIME_SCALE = 256, 1000.0
@@ -126,6 +127,7 @@ class FlowDecoder(nn.Module):
         t: "Tensor | Modulation",
         condition: Tensor | None = None,
         mask: Tensor | None = None,
+        turns: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Velocity at a point of the path.
 
@@ -135,6 +137,7 @@ class FlowDecoder(nn.Module):
             condition: from `condition` or `uncondition` (B, T', D), exactly where the model has it.
             mask: True at valid frames (B, T'), at least one a row; all when None. What comes out at other
                 frames means nothing and touches no valid one.
+            turns: from `turns`, which a solver asks once; computed here when None.
 
         Returns:
             (B, T', Z).
@@ -144,7 +147,7 @@ class FlowDecoder(nn.Module):
         x = self.in_proj(z_t.to(self.in_proj.weight.dtype))
         if condition is not None:
             x = x + condition
-        cos, sin = rotary(torch.arange(x.shape[1], device=x.device), self.config.head_width)
+        cos, sin = self.turns(x.shape[1], x.device) if turns is None else turns
         keys = None if mask is None else mask[:, None, None]  # (B, 1, 1, T')
         for layer, block in enumerate(self.blocks):
             x = block(x, modulation.blocks[:, layer], cos, sin, keys)
@@ -156,6 +159,10 @@ class FlowDecoder(nn.Module):
         """All adaLN vectors of the times (S,): a solver asks once for all its steps."""
         modulation: Modulation = self.time(times)
         return modulation
+
+    def turns(self, num_latent_frames: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The rotary embedding of T' latent frames."""
+        return rotary(torch.arange(num_latent_frames, device=device), self.config.head_width)
 
     def source(self, codes: Tensor, num_latent_frames: int, noise: Tensor | None = None) -> Tensor:
         """Where the path starts: Z_0 = Embed(codes), plus sigma noise in a model with `source_noise`.
@@ -226,7 +233,7 @@ def decode_codes(
     Raises:
         InputError: the codes are of another codebook, or a setting is not usable.
     """
-    config, device = decoder.config, decoder.latent_mean.device
+    config, device = decoder.config, place_of(decoder)
     _check_codes(codes, config.codebook_size)
     times = evaluation_times(num_steps, solver)
     noise = _draw_noise(config, codes.shape[0], num_latent_frames, generator)
@@ -240,9 +247,10 @@ def decode_codes(
         logger.warning("cfg_scale %s has no effect: this flow decoder has no token_condition", cfg_scale)
     modulations = decoder.modulations(torch.tensor(times, device=device))
     at = {t: modulations.row(index) for index, t in enumerate(times)}
+    turns = decoder.turns(num_latent_frames, device)
 
     def velocity(z: Tensor, t: float) -> Tensor:
-        slope: Tensor = decoder(torch.cat((z, z)) if is_guided else z, at[t], condition).float()
+        slope: Tensor = decoder(torch.cat((z, z)) if is_guided else z, at[t], condition, turns=turns).float()
         if not is_guided:
             return slope
         with_codes, without = slope.chunk(2)
@@ -285,10 +293,10 @@ class TimeModulation(nn.Module):
     def __init__(self, config: FlowDecoderConfig) -> None:
         super().__init__()
         width = config.width
-        self.hidden = _Float32Linear(_TIME_FEATURES, width)
-        self.out = _Float32Linear(width, width)
-        self.blocks = nn.ModuleList(_Float32Linear(width, 6 * width) for _ in range(config.num_layers))
-        self.final = _Float32Linear(width, 2 * width)
+        self.hidden = nn.Linear(_TIME_FEATURES, width)
+        self.out = nn.Linear(width, width)
+        self.blocks = nn.ModuleList(nn.Linear(width, 6 * width) for _ in range(config.num_layers))
+        self.final = nn.Linear(width, 2 * width)
         for linear in (*self.blocks, self.final):
             for parameter in linear.parameters():
                 nn.init.zeros_(parameter)
@@ -299,11 +307,11 @@ class TimeModulation(nn.Module):
         angles = _TIME_SCALE * times.float()[:, None] * 10_000.0**-exponents
         features = torch.cat((angles.sin(), angles.cos()), dim=-1)
         # Backends without autocast refuse even to turn it off.
-        is_autocast = torch.is_autocast_enabled(device.type)
+        is_autocast = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
         with torch.autocast(device.type, enabled=False) if is_autocast else nullcontext():
-            embedded = F.silu(self.out(F.silu(self.hidden(features))))  # (S, D)
-            blocks = torch.stack([linear(embedded) for linear in self.blocks], dim=1)
-            final = self.final(embedded)
+            embedded = F.silu(_exact(self.out, F.silu(_exact(self.hidden, features))))  # (S, D)
+            blocks = torch.stack([_exact(linear, embedded) for linear in self.blocks], dim=1)
+            final = _exact(self.final, embedded)
         dtype = self.final.weight.dtype
         return Modulation(
             blocks=rearrange(blocks, "s l (k d) -> s l k d", k=6).to(dtype),
@@ -328,9 +336,10 @@ class Modulation:
         return Modulation(blocks=self.blocks[index : index + 1], final=self.final[index : index + 1])
 
 
-class _Float32Linear(nn.Linear):
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.float(), self.bias.float())
+def _exact(linear: nn.Module, x: Tensor) -> Tensor:
+    """A layer in the type of its input, and where that is."""
+    assert isinstance(linear, nn.Linear)
+    return F.linear(x, linear.weight.to(x), linear.bias.to(x))
 
 
 def _check_codes(codes: Tensor, codebook_size: int) -> None:

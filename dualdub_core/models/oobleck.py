@@ -6,6 +6,7 @@ Letters: B batch, C channels of sound, N samples, Z latent channels, T latent fr
 """
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +16,14 @@ from torch.nn import functional as F
 from ..errors import ConfigError, InputError
 from ..progress import Progress, silent
 from ..timing import FrameClock
+from .ops import place_of
 
 _KERNEL = 7
 _DILATIONS = (1, 3, 9)
 _MIN_STD = 1e-4
+_CHUNK_NUMBERS = 1 << 25
+# Numbers that a snake works on at a time: what stays in a core's cache, and a few MB where launches count.
+_PIECE_ON_CPU, _PIECE_ELSEWHERE = 1 << 16, 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +108,11 @@ class OobleckConfig:
             last = (last + unit + _padding(stride)) // stride
         return max(edge - first, last + edge)
 
+    @property
+    def chunk_frames(self) -> int:
+        """Latent frames to decode at a time: their widest tensor takes about 128 MB in float32, three are held."""
+        return min(max(64, _CHUNK_NUMBERS // (self.channels * self.hop_length)), 256)
+
     def num_samples(self, num_frames: int) -> int:
         """Samples that `num_frames` latent frames decode to."""
         length = num_frames
@@ -171,18 +181,19 @@ def decode_in_chunks(
     vae: Oobleck,
     latents: Tensor,
     *,
-    chunk_frames: int = 256,
+    chunk_frames: int | None = None,
     context_frames: int | None = None,
     progress: Progress = silent,
 ) -> Tensor:
-    """The same sound as `vae.decode`, in memory that does not grow with the clip but for the result.
+    """The same sound as `vae.decode`, in memory that grows neither with the clip nor with the rows but for the result.
 
-    The same but for rounding, which in float32 depends on how long a convolution's input is.
+    The same but for rounding, which in float32 depends on how long a convolution's input is. Rows go one by one: a
+    chunk of one keeps any device busy.
 
     Args:
         vae: decides device and dtype of the work.
         latents: (B, Z, T) anywhere.
-        chunk_frames: latent frames decoded at a time.
+        chunk_frames: latent frames decoded at a time; `config.chunk_frames` when None.
         context_frames: frames decoded on each side of a chunk and thrown away; all that its samples depend on
             (`config.context_frames`) when None. Fewer are faster and leave seams.
         progress: told "decode" after each chunk; raising from it stops the decoding.
@@ -194,23 +205,26 @@ def decode_in_chunks(
         InputError: there is nothing to decode, or no room to do it.
     """
     context = vae.config.context_frames if context_frames is None else context_frames
+    chunk_frames = vae.config.chunk_frames if chunk_frames is None else chunk_frames
     batch_size, _, num_frames = latents.shape
     if num_frames == 0:
         raise InputError("latents: got 0 frames, expected at least one; is the clip empty?")
     if chunk_frames < 1 or context < 1:
         raise InputError(f"decoding: got {chunk_frames=} and context_frames={context}, expected 1 or more")
-    hop_length, weight = vae.config.hop_length, vae.decoder.conv1.weight
+    hop_length, device, dtype = vae.config.hop_length, place_of(vae), vae.decoder.conv1.weight.dtype
     shape = (batch_size, vae.config.audio_channels, vae.config.num_samples(num_frames))
     waveform = torch.empty(shape, dtype=torch.float32, device="cpu")
-    num_chunks = -(-num_frames // chunk_frames)
-    for chunk in range(num_chunks):
-        start, stop = chunk * chunk_frames, min((chunk + 1) * chunk_frames, num_frames)
+    starts = range(0, num_frames, chunk_frames)
+    chunks = [(row, start) for row in range(batch_size) for start in starts]
+    for done, (row, start) in enumerate(chunks, start=1):
+        stop = min(start + chunk_frames, num_frames)
         first, last = max(0, start - context), min(num_frames, stop + context)
-        piece = vae.decode(latents[..., first:last].to(weight))
-        target = waveform[..., start * hop_length : stop * hop_length]
+        piece = vae.decode(latents[row : row + 1, :, first:last].to(device, dtype))
+        target = waveform[row, :, start * hop_length : stop * hop_length]
         skipped = (start - first) * hop_length
-        target.copy_(piece[..., skipped : skipped + target.shape[-1]])
-        progress("render", chunk + 1, num_chunks)
+        target.copy_(piece[0, :, skipped : skipped + target.shape[-1]])
+        del piece  # or it would still be there while the next one is made
+        progress("render", done, len(chunks))
     return waveform
 
 
@@ -251,10 +265,17 @@ class OobleckDecoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         x = self.conv1(latents)
-        for block in self.block:
-            x = block(x)
-        waveform: Tensor = self.conv2(self.snake1(x))
+        # Step by step, since a block's own call would hold its input to its end: a third of all memory.
+        for step in self._steps():
+            x = step(x)
+        x = self.snake1(x, is_spent=True)
+        waveform: Tensor = self.conv2(x)
         return waveform
+
+    def _steps(self) -> Iterator[Callable[[Tensor], Tensor]]:
+        for block in self.block:
+            assert isinstance(block, DecoderBlock)
+            yield from block.steps()
 
 
 class EncoderBlock(nn.Module):
@@ -288,10 +309,10 @@ class DecoderBlock(nn.Module):
         )
         self.res_unit1, self.res_unit2, self.res_unit3 = (ResidualUnit(out_width, d) for d in _DILATIONS)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv_t1(self.snake1(x))
-        x = self.res_unit3(self.res_unit2(self.res_unit1(x)))
-        return x
+    def steps(self) -> Iterator[Callable[[Tensor], Tensor]]:
+        """What is done to x in turn, each of which may overwrite it."""
+        yield lambda x: self.snake1(x, is_spent=True)
+        yield from (self.conv_t1, self.res_unit1, self.res_unit2, self.res_unit3)
 
 
 class ResidualUnit(nn.Module):
@@ -305,7 +326,9 @@ class ResidualUnit(nn.Module):
         self.conv2 = nn.Conv1d(width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv2(self.snake2(self.conv1(self.snake1(x))))
+        h = self.conv1(self.snake1(x))
+        h = self.snake2(h, is_spent=True)
+        out: Tensor = self.conv2(h)
         return out.add_(x)
 
 
@@ -317,11 +340,26 @@ class Snake(nn.Module):
         self.alpha = nn.Parameter(torch.zeros(width))
         self.beta = nn.Parameter(torch.zeros(width))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, is_spent: bool = False) -> Tensor:
+        """The snake of x.
+
+        Args:
+            x: (B, D, N).
+            is_spent: nobody reads x again; where no gradient is kept, the result then takes its place.
+        """
         frequency = self.alpha.exp()[:, None]
         height = (self.beta.exp() + 1e-9).reciprocal()[:, None]
-        # In place on the result, these being the largest tensors of all; autograd copies what it needs.
-        return (x * frequency).sin_().square_().mul_(height).add_(x)
+        if torch.is_grad_enabled():
+            # In place on the result; autograd copies what it needs.
+            return (x * frequency).sin_().square_().mul_(height).add_(x)
+        # These are the largest tensors of all: pieces of them, or every operation would go through memory.
+        out = x if is_spent else torch.empty_like(x)
+        numbers = _PIECE_ON_CPU if x.device.type == "cpu" else _PIECE_ELSEWHERE
+        length = max(1, numbers // (x.shape[0] * x.shape[1]))
+        for piece, target in zip(torch.split(x, length, dim=2), torch.split(out, length, dim=2), strict=True):
+            wave = (piece * frequency).sin_().square_().mul_(height)
+            torch.add(wave, piece, out=target)
+        return out
 
 
 def _widths(config: OobleckConfig) -> tuple[int, ...]:

@@ -140,7 +140,7 @@ class WavTokenizer(nn.Module):
 
     def quantise(self, embeddings: Tensor) -> Tensor:
         """Codes (B, T) int64 of the entries nearest to embeddings (B, D, T); the first one on a tie."""
-        entries = self.codebook.weight
+        entries = self.codebook.weight.to(embeddings.device)
         entry_energy = entries.square().sum(1)  # (V,)
         frames = rearrange(embeddings, "b d t -> (b t) d")
         # Some seconds at a time, or a long clip's distances would outweigh all else; in upstream's order.
@@ -345,7 +345,7 @@ class AdaptiveLayerNorm(nn.Module):
         nn.init.zeros_(self.shift.weight)
 
     def forward(self, x: Tensor, bandwidth_id: int) -> Tensor:
-        scale, shift = self.scale.weight[bandwidth_id], self.shift.weight[bandwidth_id]
+        scale, shift = (table.weight[bandwidth_id].to(x.device) for table in (self.scale, self.shift))
         return F.layer_norm(x, x.shape[-1:], scale, shift, eps=1e-6)
 
 

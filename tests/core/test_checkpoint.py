@@ -1,5 +1,6 @@
 import json
 import struct
+from pathlib import Path
 
 import pytest
 import torch
@@ -40,6 +41,38 @@ def test_the_header_is_readable_alone(saved, tiny_config):
 def test_the_dtype_may_differ_by_component(saved):
     model = checkpoint.load(saved, dtype={"model": torch.bfloat16}).modules["model"]
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads the map of memory where Linux keeps it")
+def test_weights_that_keep_their_type_are_the_file_and_others_leave_it(saved):
+    def is_of_file(tensor):
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            low, high = (int(end, 16) for end in line.split()[0].split("-"))
+            if low <= tensor.data_ptr() < high:
+                return line.endswith(str(saved))
+        return False
+
+    same = checkpoint.load(saved).modules["model"]
+    other = checkpoint.load(saved, dtype=torch.bfloat16).modules["model"]
+    assert all(is_of_file(parameter) for parameter in same.parameters())
+    assert not any(is_of_file(parameter) for parameter in other.parameters())
+
+
+def test_a_file_read_in_parts_gives_the_same_weights(saved, tiny_model, monkeypatch):
+    monkeypatch.setattr(checkpoint, "_AT_ONCE", 1000)
+    model = checkpoint.load(saved).modules["model"]
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), tiny_model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_nan_and_infinity_are_found_and_a_sum_that_overflows_is_not_one(dtype):
+    largest = torch.finfo(dtype).max
+    assert checkpoint.is_sound(torch.full((1000,), largest, dtype=dtype))
+    for bad in (float("nan"), float("inf"), -float("inf")):
+        tensor = torch.ones(1000, dtype=dtype)
+        tensor[777] = bad
+        assert not checkpoint.is_sound(tensor)
+    assert not checkpoint.is_sound(torch.tensor([float("inf"), -float("inf")], dtype=dtype))
 
 
 def test_a_component_the_file_lacks_is_named(saved):

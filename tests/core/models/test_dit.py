@@ -266,6 +266,35 @@ def test_time_vectors_are_computed_once_before_the_first_step():
     assert calls == [[0.0, 0.25, 0.5, 0.75]]
 
 
+@pytest.mark.parametrize("extensions", [{}, {"source_noise": 0.5, "token_condition": True}])
+def test_no_step_waits_for_the_device(extensions):
+    """On the meta device any look at a number raises."""
+    decoder, reports = tiny(**extensions).to("meta"), []
+    latents = decode_codes(
+        decoder,
+        some_codes(2),
+        num_latent_frames=22,
+        num_steps=3,
+        cfg_scale=2.0,
+        generator=seeded(0),
+        progress=lambda *report: reports.append(report),
+    )
+    assert latents.is_meta
+    assert latents.shape == (2, CHANNELS, 22)
+    assert len(reports) == 3
+
+
+def test_what_does_not_change_from_step_to_step_is_computed_once(monkeypatch):
+    decoder, asked = tiny(token_condition=True), []
+    for name in ("modulations", "turns", "condition", "source"):
+        original = getattr(decoder, name)
+        monkeypatch.setattr(
+            decoder, name, lambda *args, _name=name, _original=original: asked.append(_name) or _original(*args)
+        )
+    decode_codes(decoder, some_codes(2), num_latent_frames=22, num_steps=5, solver="midpoint")
+    assert sorted(asked) == ["condition", "modulations", "source", "turns"]
+
+
 def test_an_exception_of_the_progress_callback_ends_the_decoding():
     decoder = tiny()
     seen = rows_seen(decoder)

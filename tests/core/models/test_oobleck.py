@@ -1,10 +1,13 @@
 """The autoencoder: lengths, chunked decoding against whole, what a frame depends on, the two sizes."""
 
 import dataclasses
+import weakref
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakIdKeyDictionary
 
 from dualdub_core.config import from_dict, to_dict
 from dualdub_core.errors import ConfigError, InputError
@@ -31,6 +34,29 @@ def config_of(strides, decodes_full_length, audio_channels=1, channels=2):
         strides=strides,
         decodes_full_length=decodes_full_length,
     )
+
+
+class Ledger(TorchDispatchMode):
+    """Bytes of all tensors alive, as operations make them and drop them."""
+
+    def __init__(self):
+        super().__init__()
+        self.live = self.peak = 0
+        self._known = WeakIdKeyDictionary()
+
+    def _dropped(self, size):
+        self.live -= size
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage() not in self._known:
+                storage = tensor.untyped_storage()
+                self._known[storage] = True
+                self.live += storage.nbytes()
+                self.peak = max(self.peak, self.live)
+                weakref.finalize(storage, self._dropped, storage.nbytes())
+        return result
 
 
 def vae_of(*args, **kwargs):
@@ -60,6 +86,34 @@ def test_the_snake_works_in_place_and_is_still_differentiable_and_leaves_its_inp
         (x, snake.alpha, snake.beta),
     )
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5), (1, 3, 70_000)])
+def test_without_gradients_the_snake_is_the_same_to_the_last_bit_in_pieces_and_in_place(shape):
+    torch.manual_seed(0)
+    snake = Snake(3).requires_grad_(False)
+    x = torch.randn(shape)
+    expected, before = snake(x), x.clone()
+    with torch.no_grad():
+        assert torch.equal(snake(x), expected)
+        assert torch.equal(x, before)
+        assert snake(x, is_spent=True) is x
+    assert torch.equal(x, expected)
+
+
+def test_with_gradients_a_spent_input_is_left_alone():
+    x = torch.randn(1, 2, 5)
+    assert Snake(2)(x, is_spent=True) is not x
+
+
+def test_decoding_keeps_three_of_its_widest_tensors_at_a_time():
+    """Counted on the meta device: the input of a step, what it makes, and what lies between."""
+    vae = vae_of((2, 4), False, channels=8).to("meta")
+    ledger = Ledger()
+    with torch.no_grad(), ledger:
+        vae.decode(torch.empty(1, 3, 1000, device="meta"))
+    widest = 4 * 8 * vae.config.num_samples(1000)
+    assert 2.9 * widest < ledger.peak < 3.2 * widest
 
 
 def test_every_weight_learns_from_reconstruction():
@@ -163,6 +217,13 @@ def test_the_decoder_never_sees_more_than_a_chunk_however_long_the_clip():
     assert max(seen) == 20 + 2 * vae.config.context_frames
 
 
+def test_a_chunk_is_chosen_by_the_memory_of_its_widest_layer():
+    paper, mini = OobleckConfig.paper(), OobleckConfig.mini()
+    assert paper.chunk_frames * paper.hop_length * paper.channels == 1 << 25
+    assert mini.chunk_frames == 256
+    assert dataclasses.replace(paper, channels=1024).chunk_frames == 64
+
+
 def test_chunked_decoding_keeps_no_gradients_even_of_weights_in_training():
     vae = vae_of((2, 4), False).requires_grad_(True)
     assert not decode_in_chunks(vae, torch.randn(1, 3, 9), chunk_frames=4).requires_grad
@@ -179,6 +240,15 @@ def test_each_chunk_is_reported():
     calls = []
     decode_in_chunks(vae, torch.randn(1, 3, 9), chunk_frames=4, progress=lambda *call: calls.append(call))
     assert calls == [("render", 1, 3), ("render", 2, 3), ("render", 3, 3)]
+
+
+def test_rows_are_decoded_one_by_one():
+    vae = vae_of((2, 4), False)
+    seen, calls = [], []
+    vae.decoder.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape[0]))
+    decode_in_chunks(vae, torch.randn(3, 3, 9), chunk_frames=5, progress=lambda *call: calls.append(call))
+    assert seen == [1] * 6
+    assert calls[-1] == ("render", 6, 6)
 
 
 def test_raising_from_progress_stops_the_decoding():
