@@ -10,6 +10,7 @@ from .audio import log_mel, to_mono, with_rate
 from .errors import InputError
 from .limits import within
 from .models.dualdub import DualDub
+from .models.ops import place_of
 from .timing import num_samples
 from .types import Audio, Voice, check_finite
 
@@ -55,7 +56,7 @@ def encode_voice(model: DualDub, reference: Audio, *, name: str = "", consent: s
     keep = num_samples(MAX_SECONDS, mel_config.sample_rate)
     start = max(0, (mono.shape[1] - keep) // 2)
     weight = model.speaker_encoder.proj.weight
-    mel = log_mel(mono[:, start : start + keep], mel_config).to(weight)
+    mel = log_mel(mono[:, start : start + keep], mel_config).to(place_of(model), weight.dtype)
     embedding = model.speaker_encoder(mel)[0].float().cpu()
     return Voice(embedding=embedding, model_id=voice_model_id(model), name=name, consent=consent.strip())
 

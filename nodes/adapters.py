@@ -1,8 +1,9 @@
 """Between ComfyUI and the core: sockets to types and back, models, progress, words on a node."""
 
 import json
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,28 +12,31 @@ import torch
 from comfy import model_management
 from comfy.cli_args import args
 from comfy.model_patcher import ModelPatcher
+from comfy.ops import disable_weight_init
 from comfy.utils import ProgressBar
 from comfy_api.latest import InputImpl, Types, io, ui
+from comfy_execution.utils import get_executing_context
+from PIL import Image
 from server import PromptServer
 from torch import nn
 
 from ..dualdub_core import checkpoint
 from ..dualdub_core.audio import fit_length, with_rate
 from ..dualdub_core.checks.inspection import kind_of
+from ..dualdub_core.engine.config import EngineConfig
 from ..dualdub_core.errors import CheckpointError, InputError
 from ..dualdub_core.long.watching import encode_film
 from ..dualdub_core.media.sound import MediaInfo, probe
 from ..dualdub_core.media.video import encode_frames, frames_from_images
 from ..dualdub_core.mixing.mixing import Mixed
-from ..dualdub_core.progress import Progress
+from ..dualdub_core.models.ops import host, settle
+from ..dualdub_core.progress import TimeLeft, spell_seconds
 from ..dualdub_core.provenance.provenance import fingerprint
 from ..dualdub_core.sampling import SamplingConfig
 from ..dualdub_core.scripts.vocabulary import vocabulary_warning
 from ..dualdub_core.system import load_system, preferred_sampling
 from ..dualdub_core.text import TextTokenizer
 from ..dualdub_core.types import Audio, Codes, Soundtrack, Stream, VideoFeatures
-
-PRECISIONS = {"auto": None, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Model = io.Custom("DUALDUB_MODEL")
 VideoEncoder = io.Custom("DUALDUB_VIDEO_ENCODER")
@@ -163,20 +167,58 @@ def container_suffix(clip: Clip, chosen: str) -> str:
 # Progress and words on the node
 
 
-def comfy_progress() -> Progress:
-    """The core's progress on the node's bar; ends the run when the artist cancels it."""
-    bar = ProgressBar(1)
+_DOING = {"watch": "watching", "generate": "sampling", "decode": "decoding", "render": "rendering"}
+_FIRST_WORDS, _NEXT_WORDS = 1.0, 0.5  # seconds
 
-    def report(stage: str, done: int, total: int) -> None:  # noqa: ARG001
-        model_management.throw_exception_if_processing_interrupted()
-        bar.update_absolute(done, total)
 
-    return report
+def cancelled(*_: object) -> None:
+    """End the run if the artist cancels it; takes whatever a hook or a callback is told."""
+    model_management.throw_exception_if_processing_interrupted()
+
+
+class ComfyProgress:
+    """The core's progress on the node's bar, with the time left in words; ends the run when the artist cancels it.
+
+    Attributes:
+        picture: to be shown on the node with the next report.
+    """
+
+    def __init__(self) -> None:
+        self.picture: Image.Image | None = None
+        self._bar, self._left = ProgressBar(1), TimeLeft()
+        context = get_executing_context()
+        self._node = None if context is None else context.node_id
+        self._told = 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        cancelled()
+        picture, self.picture = self.picture, None
+        self._bar.update_absolute(done, total, None if picture is None else ("JPEG", picture, None))
+        left, now = self._left(stage, done, total), time.monotonic()
+        doing = _DOING.get(stage, stage)
+        if done >= total and self._told:
+            self._told = 0.0
+            self._tell(f"{doing} took {spell_seconds(self._left.elapsed)}")
+        elif left and self._left.elapsed >= _FIRST_WORDS and now - self._told >= _NEXT_WORDS:
+            self._told = now
+            self._tell(f"{doing}: {100 * done // total} %, {spell_seconds(left)} left")
+
+    def _tell(self, text: str) -> None:
+        server = PromptServer.instance
+        if self._node is not None:
+            server.send_progress_text(text, self._node, server.client_id)
+
+
+def comfy_progress() -> ComfyProgress:
+    """For one run of a node."""
+    return ComfyProgress()
 
 
 def said(node: type[io.ComfyNode], text: str) -> ui.PreviewText:
     """Show a line on the node, and keep it in the run's record."""
-    PromptServer.instance.send_progress_text(text, node.hidden.unique_id)
+    server = PromptServer.instance
+    # Only to the page that asked: without its id every open page shows the line, on whatever node has this number.
+    server.send_progress_text(text, node.hidden.unique_id, server.client_id)
     return ui.PreviewText(text)
 
 
@@ -215,6 +257,7 @@ class Managed:
         fingerprint: of its file.
         tokenizer: of the language model.
         info: of its checkpoint.
+        codec: that came with a language model, for drafts of what it writes.
     """
 
     patcher: ModelPatcher
@@ -223,6 +266,7 @@ class Managed:
     tokenizer: TextTokenizer | None = None
     fingerprint: str = ""
     info: Mapping[str, Any] = field(default_factory=dict)
+    codec: "Managed | None" = None
 
     @property
     def config(self) -> Any:  # noqa: ANN401
@@ -251,35 +295,45 @@ def manage(module: nn.Module | None, **facts: Any) -> Managed | None:  # noqa: A
     """Hand a module to ComfyUI's memory management; None, a part that a checkpoint lacks, stays None."""
     if module is None:
         return None
+    # One call of a network can last longer than an artist waits for Cancel; one layer of it hardly can.
+    for layer in module.modules():
+        if next(layer.children(), None) is None:
+            layer.register_forward_pre_hook(cancelled)
     device, offload = model_management.get_torch_device(), model_management.unet_offload_device()
-    return Managed(ModelPatcher(module.to(offload), load_device=device, offload_device=offload), **facts)
+    # ComfyUI's own layers, so that on a small card it may keep some of them elsewhere and stream their weights.
+    module = host(module.to(offload), disable_weight_init)
+    return Managed(ModelPatcher(module, load_device=device, offload_device=offload), **facts)
 
 
 def on_device(**parts: Managed | None) -> tuple[Any, ...]:
-    """The modules, all at once on the device where they run.
+    """The modules, all at once ready on the device where they run.
 
-    Plain torch layers cannot be loaded in part, hence `force_full_load`; and with `--novram`, which overrules
-    it, they are moved here.
+    ComfyUI loads them whole or, where memory is short, in part, and streams the rest; what it cannot stream is moved
+    here.
     """
     missing = [name.replace("_", " ") for name, part in parts.items() if part is None]
     if missing:
         raise CheckpointError(f"no {missing[0]} on this input: the checkpoint has none; load one with its own loader")
     patchers = [part.patcher for part in parts.values() if part is not None]
-    model_management.load_models_gpu(patchers, force_full_load=True)
-    return tuple(patcher.model.to(patcher.load_device) for patcher in patchers)
+    model_management.load_models_gpu(patchers)
+    return tuple(settle(patcher.model, patcher.load_device) for patcher in patchers)
 
 
 def load_checkpoint(path: Path, precision: str) -> tuple[list[Managed | None], str]:
     """The parts of a DualDub checkpoint in the order of `checkpoint.COMPONENTS`, and a line for people."""
     header = checkpoint.read_header(path)
-    system = load_system(path, dtype=dtype_of(precision))
+    system = load_system(path, precision=precision, runs_on=model_management.get_torch_device())
+    if system.model is not None:
+        system.model.engine = EngineConfig(graphs=not getattr(args, "disable_cuda_graphs", False))  # not in 0.14
     facts: dict[str, Any] = {"name": str(header.info["name"]), "is_trained": header.is_trained}
     facts["fingerprint"] = fingerprint(path)
     facts |= {"tokenizer": system.tokenizer, "info": header.info}
-    parts = [manage(getattr(system, component), **facts) for component in checkpoint.COMPONENTS]
+    parts = {component: manage(getattr(system, component), **facts) for component in checkpoint.COMPONENTS}
+    if parts["model"] is not None:
+        parts["model"] = replace(parts["model"], codec=parts["codec"])
     held = ", ".join(name.replace("_", " ") for name in header.configs)
-    warning = next((part.warning for part in parts if part is not None), "")
-    return parts, f"{header.info['name']}{warning}\n{held}"
+    warning = next((part.warning for part in parts.values() if part is not None), "")
+    return list(parts.values()), f"{header.info['name']}{warning}\n{held}"
 
 
 def load_part(component: str, path: Path, published: Any = None) -> Managed | None:  # noqa: ANN401
@@ -290,12 +344,3 @@ def load_part(component: str, path: Path, published: Any = None) -> Managed | No
     system = load_system(path, components=(component,))
     facts = {"name": str(header.info["name"]), "is_trained": header.is_trained, "fingerprint": fingerprint(path)}
     return manage(getattr(system, component), **facts)
-
-
-def dtype_of(precision: str) -> torch.dtype:
-    """What a precision means on this device."""
-    chosen = PRECISIONS[precision]
-    if chosen is not None:
-        return chosen
-    good = model_management.should_use_bf16(model_management.get_torch_device())
-    return torch.bfloat16 if good else torch.float32

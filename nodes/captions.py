@@ -1,12 +1,10 @@
 """A node that measures when lines are heard and keeps their times as captions."""
 
-import json
 from pathlib import Path
 
 from comfy_api.latest import io
 
 from ..dualdub_core.files import replacing
-from ..dualdub_core.scripts.captions import to_srt, to_vtt
 from ..dualdub_core.scripts.measured import Measured, measure_lines
 from ..dualdub_core.scripts.plan import plan_script
 from ..dualdub_core.scripts.script import Script, stamp
@@ -14,6 +12,8 @@ from . import adapters as a
 from . import folders, scripts
 
 FORMATS = {"srt + vtt + json": ("srt", "vtt", "json"), "srt": ("srt",), "vtt": ("vtt",), "json": ("json",), "none": ()}
+
+LINES, WORDS = "lines", "words"
 
 
 class Captions(io.ComfyNode):
@@ -27,8 +27,17 @@ class Captions(io.ComfyNode):
             display_name="Captions (DualDub)",
             category=scripts.CATEGORY,
             description="Measures when each line is heard in the speech stem and saves it as SRT, WebVTT and JSON. "
-            "Times are of lines; single words are not measured.",
-            search_aliases=["srt out", "save subtitles", "vtt", "line times", "cue error", "timing report"],
+            "Times of single words are estimated if you ask for them, and marked as estimates.",
+            search_aliases=[
+                "srt out",
+                "save subtitles",
+                "vtt",
+                "line times",
+                "word times",
+                "karaoke",
+                "cue error",
+                "timing report",
+            ],
             inputs=[
                 scripts.ScriptSocket.Input("script", tooltip="The script that was spoken."),
                 io.Audio.Input("speech", tooltip="The speech stem alone, from a decoder."),
@@ -36,6 +45,13 @@ class Captions(io.ComfyNode):
                     "filename_prefix", default="dualdub/captions", tooltip="Where in the output folder, and the name."
                 ),
                 io.Combo.Input("save", options=list(FORMATS), tooltip="Which files are written."),
+                io.Combo.Input(
+                    "words",
+                    options=[LINES, WORDS],
+                    optional=True,
+                    tooltip="Times of lines; or of words too: a cue each in SRT, time tags (karaoke) in VTT, a list "
+                    "in JSON. Of words they are estimated from the line's sound.",
+                ),
             ],
             outputs=[
                 io.String.Output("srt", is_output_list=True, tooltip="SubRip, one for each take; empty in silence."),
@@ -48,11 +64,14 @@ class Captions(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, script: Script, speech: dict, filename_prefix: str, save: str) -> io.NodeOutput:
+    def execute(
+        cls, script: Script, speech: dict, filename_prefix: str, save: str, words: str = LINES
+    ) -> io.NodeOutput:
         """Measure and write."""
         stems = a.takes(a.to_audio(speech, "captions"))
-        measured = [measure_lines(stem, plan_script(script, stem.duration)) for stem in stems]
-        texts = [_captions(take) for take in measured]
+        plans = [plan_script(script, stem.duration) for stem in stems]
+        measured = [measure_lines(*both, words=words == WORDS) for both in zip(stems, plans, strict=True)]
+        texts = [{"srt": "", "vtt": ""} | take.captions() for take in measured]
         first, _ = folders.output_path(filename_prefix, "")
         for take, content in enumerate(texts, start=1):
             name = f"{first.name}{f'take{take}' if len(texts) > 1 else 'lines'}"
@@ -62,15 +81,6 @@ class Captions(io.ComfyNode):
         report = "\n".join(_report(take) for take in measured)
         columns = [[content[kind] for content in texts] for kind in ("srt", "vtt", "json")]
         return io.NodeOutput(*columns, report, ui=a.said(cls, report))
-
-
-def _captions(measured: Measured) -> dict[str, str]:
-    heard = measured.script() if measured.is_heard else None
-    return {
-        "srt": to_srt(heard) if heard else "",
-        "vtt": to_vtt(heard) if heard else "",
-        "json": json.dumps(measured.as_dict(), indent=2, ensure_ascii=False),
-    }
 
 
 def _write(path: Path, text: str) -> None:

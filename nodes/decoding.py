@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from comfy.sd import VAE
 from comfy_api.latest import io
 
 from ..dualdub_core.long.decoding import decode_codec_long, decode_flow_long
 from ..dualdub_core.types import Codes, Soundtrack
 from . import adapters as a
 from . import origin
+from .comfy_vae import ComfyVae
 
 CATEGORY = "audio/dualdub"
 
@@ -29,12 +31,17 @@ class FlowDecode(io.ComfyNode):
             node_id="DualDub_FlowDecode",
             display_name="Flow-Matching Decode (DualDub)",
             category=CATEGORY,
-            description="Final quality: codes to latents by flow matching, then to sound by the VAE, both "
-            "stems at once. They keep their balance and are exactly as long as the clip.",
+            description="Final quality: codes to latents by flow matching, then to sound by the VAE, ours or "
+            "ComfyUI's own, both stems at once. They keep their balance and are exactly as long as the clip.",
             search_aliases=["decode audio", "final decode", "vae decode audio", "flow matching"],
             inputs=[
                 a.Decoder.Input("decoder", tooltip="From Load DualDub or Load Flow Decoder."),
-                a.AudioVae.Input("vae", tooltip="The VAE that the decoder was trained for."),
+                io.MultiType.Input(
+                    "vae",
+                    types=[a.AudioVae, io.Vae],
+                    tooltip="The VAE that the decoder was trained for: ours, or Stable Audio's as ComfyUI's own Load "
+                    "VAE and checkpoint loaders give it.",
+                ),
                 a.CodesSocket.Input("codes", tooltip="From the sampler."),
                 io.Int.Input("steps", default=10, min=1, max=200, tooltip="Of the solver. More is slower, and finer."),
                 io.Combo.Input(
@@ -68,10 +75,14 @@ class FlowDecode(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, decoder: a.Managed, vae: a.Managed, codes: Codes, steps: int, solver: str, cfg: float, seed: int
+        cls, decoder: a.Managed, vae: a.Managed | VAE, codes: Codes, steps: int, solver: str, cfg: float, seed: int
     ) -> io.NodeOutput:
         """Solve and decode."""
-        network, autoencoder = a.on_device(decoder=decoder, vae=vae)
+        if vae is None or isinstance(vae, a.Managed):
+            network, autoencoder = a.on_device(decoder=decoder, vae=vae)
+        else:
+            vae = autoencoder = ComfyVae(vae)
+            (network,) = a.on_device(decoder=decoder)
         soundtrack = decode_flow_long(
             network,
             autoencoder,

@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from ..dualdub_core.engine.precision import PRECISIONS
 from ..dualdub_core.published.clip import load_clip
 from ..dualdub_core.published.oobleck import load_oobleck
 from ..dualdub_core.published.wavtokenizer import load_wavtokenizer
@@ -45,10 +46,10 @@ class LoadDualDub(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "precision",
-                    options=list(a.PRECISIONS),
+                    options=list(PRECISIONS),
                     advanced=True,
-                    tooltip="Of the language model and the flow decoder. Auto is bf16 where the device is "
-                    "good at it. Codec, video encoder and VAE always stay in fp32.",
+                    tooltip="Of the language model and the flow decoder. Auto: bf16 on a GPU that has it; on a CPU "
+                    "fp32 for small models, int8 for large ones. int8 is for CPUs. The other parts stay in fp32.",
                 ),
             ],
             outputs=[

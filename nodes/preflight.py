@@ -14,6 +14,7 @@ from comfy_api.latest import io
 from ..dualdub_core.checks.doctor import complaints, environment
 from ..dualdub_core.checks.estimate import measure_machine
 from ..dualdub_core.checks.preflight import missing_models, preflight
+from ..dualdub_core.engine.precision import PRECISIONS
 from ..dualdub_core.errors import CheckpointError
 from ..dualdub_core.scripts.formats import parse_script
 from ..dualdub_core.scripts.script import Script
@@ -50,7 +51,7 @@ class Preflight(io.ComfyNode):
                 io.Combo.Input("decoder", options=["flow", "codec"], tooltip="Final quality, or a draft."),
                 io.Int.Input("steps", default=10, min=1, max=200, tooltip="Of the flow decoder."),
                 io.Int.Input("takes", default=1, min=1, max=64, tooltip="In one run."),
-                io.Combo.Input("precision", options=list(a.PRECISIONS), tooltip="As in Load DualDub.", advanced=True),
+                io.Combo.Input("precision", options=list(PRECISIONS), tooltip="As in Load DualDub.", advanced=True),
                 io.Float.Input(
                     "duration",
                     default=0.0,
@@ -108,7 +109,8 @@ class Preflight(io.ComfyNode):
             takes=takes,
             decoder=decoder,
             num_steps=steps,
-            weight_bytes=4 if a.dtype_of(precision).itemsize == 4 else 2,
+            precision=precision,
+            device=device,
             **where,
         )
         report = "\n".join([found.table(), *(f"not there, and not needed for this: {m}" for m in missing_models(home))])

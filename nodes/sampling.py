@@ -7,7 +7,7 @@ from ..dualdub_core.pipeline import Lock, sample_codes
 from ..dualdub_core.sampling import SamplingConfig, Seeds, StreamSampling
 from ..dualdub_core.types import Codes, Task, VideoFeatures, Voice
 from . import adapters as a
-from . import folders, origin
+from . import folders, live, origin
 
 CATEGORY = "audio/dualdub"
 TAKES = f"{CATEGORY}/takes"
@@ -137,6 +137,13 @@ class Sampler(io.ComfyNode):
                 a.VoiceSocket.Input("voice", optional=True, tooltip="Who speaks; without it the model chooses."),
                 a.SamplingSocket.Input("sampling", optional=True, tooltip="From Sampling Settings."),
                 a.LockSocket.Input("locks", optional=True, tooltip="From Lock Stream or Retake Range."),
+                a.Codec.Input(
+                    "codec",
+                    optional=True,
+                    tooltip="For the live preview, where the model's own checkpoint has no codec: the one of its "
+                    "codes.",
+                ),
+                live.preview_input(),
             ],
             outputs=[
                 a.CodesSocket.Output("codes", tooltip="Both streams, for the decoders, Retake Range, Save Codes.")
@@ -158,10 +165,14 @@ class Sampler(io.ComfyNode):
         voice: Voice | None = None,
         sampling: SamplingConfig | None = None,
         locks: tuple[Lock, ...] = (),
+        codec: a.Managed | None = None,
+        live_preview: bool = True,
     ) -> io.NodeOutput:
         """Run the language model."""
-        (network,) = a.on_device(model=model)
-        sampling = sampling or model.preferred_sampling
+        listened = live.codec_of(model, codec, wanted=live_preview)
+        network, *drafting = a.on_device(model=model, **({} if listened is None else {"codec": listened}))
+        sampling, progress = sampling or model.preferred_sampling, a.comfy_progress()
+        seconds = duration or None if features is None or TASKS[task] is Task.SPEECH else features.duration
         codes = sample_codes(
             network,
             model.tokenizer,
@@ -174,7 +185,8 @@ class Sampler(io.ComfyNode):
             seeds=Seeds(speech=speech_seed, background=background_seed),
             locks=locks,
             batch_size=takes,
-            progress=a.comfy_progress(),
+            progress=progress,
+            watch=live.previews(cls, drafting[0], TASKS[task].streams, seconds, progress) if drafting else None,
         )
         told = "" if TASKS[task] is Task.BACKGROUND else script
         codes = origin.sampled(

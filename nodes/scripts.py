@@ -4,10 +4,9 @@ import json
 import os
 
 import folder_paths
-import numpy as np
-import torch
 from comfy_api.latest import io, ui
 
+from ..dualdub_core.dualbench.pictures import to_tensor
 from ..dualdub_core.errors import InputError
 from ..dualdub_core.media.sound import clip_length, probe
 from ..dualdub_core.pipeline import Lock
@@ -20,7 +19,7 @@ from ..dualdub_core.scripts.script import Script
 from ..dualdub_core.scripts.scripted import sample_script
 from ..dualdub_core.types import Task, VideoFeatures, Voice
 from . import adapters as a
-from . import folders, origin
+from . import folders, live, origin
 from .sampling import seed_input
 
 CATEGORY = "audio/dualdub/script"
@@ -135,7 +134,7 @@ class PlanPreview(io.ComfyNode):
             clip = a.to_clip(video)
             seconds = clip_length(probe(clip.source).duration, clip.start, clip.duration, "plan preview")
         plan = plan_script(script, seconds)
-        picture = torch.from_numpy(np.asarray(draw_plan(plan), dtype=np.float32) / 255)[None]
+        picture = to_tensor(draw_plan(plan))
         a.said(cls, plan.table())
         data = json.dumps(plan.as_dict(), indent=2, ensure_ascii=False)
         planned = script if script.is_plain else plan.script()
@@ -213,6 +212,7 @@ class ScriptSampler(io.ComfyNode):
                 VoicesSocket.Input("voices", optional=True, tooltip="From Voice by Name."),
                 a.SamplingSocket.Input("sampling", optional=True, tooltip="From Sampling Settings."),
                 a.LockSocket.Input("locks", optional=True, tooltip="From Lock Stream or Retake Range."),
+                live.preview_input(),
             ],
             outputs=[a.CodesSocket.Output("codes", tooltip="For the decoders, Retake Range, Save Codes.")],
             hidden=[io.Hidden.unique_id],
@@ -235,10 +235,13 @@ class ScriptSampler(io.ComfyNode):
         voices: dict[str, Voice] | None = None,
         sampling: SamplingConfig | None = None,
         locks: tuple[Lock, ...] = (),
+        live_preview: bool = True,
     ) -> io.NodeOutput:
         """Run the language model for each line."""
         network, network_of_codes = a.on_device(model=model, codec=codec)
-        sampling = sampling or model.preferred_sampling
+        sampling, progress, watch = sampling or model.preferred_sampling, a.comfy_progress(), None
+        if features is not None and live.codec_of(model, codec, wanted=live_preview) is not None:
+            watch = live.previews(cls, network_of_codes, Task.JOINT.streams, features.duration, progress)
         codes = sample_script(
             network,
             model.tokenizer,
@@ -253,7 +256,8 @@ class ScriptSampler(io.ComfyNode):
             locks=locks,
             background=background,
             batch_size=takes,
-            progress=a.comfy_progress(),
+            progress=progress,
+            watch=watch,
         )
         codes = origin.sampled(
             codes,

@@ -16,14 +16,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from ..decoding import Renderer, decode_codec, decode_flow, rendered
 from ..errors import ConfigError, InputError
 from ..flow import Solver
 from ..mixing.hush import hushed
 from ..models.dit import FlowDecoder, decode_codes
 from ..models.dualdub import STREAMS
-from ..models.oobleck import Oobleck, decode_in_chunks
+from ..models.oobleck import Oobleck
 from ..models.wavtokenizer import WavTokenizer
-from ..pipeline import decode_codec, decode_flow
 from ..progress import Progress, silent
 from ..timing import FrameClock, num_samples
 from ..types import Audio, Codes, Soundtrack, Stream
@@ -104,7 +104,7 @@ def decode_codec_long(
 @torch.inference_mode()
 def decode_flow_long(
     decoder: FlowDecoder,
-    vae: Oobleck,
+    vae: Oobleck | Renderer,
     codes: Codes,
     *,
     num_steps: int = 10,
@@ -118,7 +118,7 @@ def decode_flow_long(
 
     Args:
         decoder: codes to latents.
-        vae: latents to sound.
+        vae: latents to sound; ours, or one that another program runs.
         codes: as sampled.
         num_steps: of the solver.
         solver: "euler" or "midpoint".
@@ -160,7 +160,7 @@ def decode_flow_long(
         )
         fade = max(1, round(config.fade * latent_clock.frame_rate))
         _add(latents, piece.cpu(), first, _curve(replace(part, first=first), fade, num_latents))
-    waveform = decode_in_chunks(vae, latents, progress=progress)[..., :total]
+    waveform = rendered(vae, latents, progress=progress)[..., :total]
     stems = {stream: waveform.new_zeros(codes.batch_size, waveform.shape[1], total) for stream in STREAMS}
     stems |= dict(zip(streams, torch.split(waveform, codes.batch_size), strict=True))
     return _soundtrack(stems, vae.config.sample_rate, codes)
@@ -213,7 +213,7 @@ def _cut(codes: Codes, first: int, last: int) -> Codes:
     return replace(codes, speech=speech, background=background, duration=seconds, spoken=None)
 
 
-def _check(decoder: FlowDecoder, vae: Oobleck, codes: Codes) -> None:
+def _check(decoder: FlowDecoder, vae: Oobleck | Renderer, codes: Codes) -> None:
     flow = decoder.config
     if (flow.code_clock, flow.codebook_size) != (codes.clock, codes.codebook_size):
         raise InputError("codes: written by another model than the decoder reads; load the decoder of that model")

@@ -15,6 +15,7 @@ from ..media.sound import clip_length
 from ..media.timeline import read_timeline, stamped_frames
 from ..media.video import fit_picture
 from ..models.clip import ClipVideoEncoder
+from ..models.ops import place_of
 from ..progress import Progress, silent
 from ..timing import nearest_times, video_feature_times
 from ..types import VideoFeatures
@@ -52,7 +53,7 @@ def encode_film(
     indices = torch.unique_consecutive(nearest_times(shown, video_feature_times(length) + start)).tolist()
     wanted = {timeline.stamps[index] for index in indices}
     first, last = timeline.stamps[indices[0]], timeline.stamps[indices[-1]]
-    device, size = next(encoder.parameters()).device, encoder.config.image_size
+    device, size = place_of(encoder), encoder.config.image_size
     features: list[Tensor] = []
     times: list[float] = []
     pictures: list[Tensor] = []
@@ -66,7 +67,8 @@ def encode_film(
                 if len(pictures) == batch_size:
                     features.append(encoder(torch.stack(pictures).to(device)))
                     pictures.clear()
-                progress("watch", len(times), len(wanted))
+            # At every picture that is decoded: those that are wanted can be far apart.
+            progress("watch", len(times), len(wanted))
             if stamp >= last:
                 break
     if not times:

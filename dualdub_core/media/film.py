@@ -67,7 +67,8 @@ def read_film(
             if stamp in wanted:
                 upright = Orientation.of(frame).apply(frame.to_ndarray(format="rgb24"))
                 found[stamp] = _reduced(upright, height)
-                progress("watch", len(found), len(wanted))
+            # At every picture that is decoded: those that are wanted can be minutes apart.
+            progress("watch", len(found), len(wanted))
             if stamp >= chosen[-1]:
                 break
     if not found:

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..limits import within
 from ..models.clip import ClipVideoEncoder
+from ..models.ops import place_of
 from ..progress import Progress, silent
 from ..timing import nearest_times, video_feature_times
 from ..types import VideoFeatures, VideoFrames
@@ -126,7 +127,7 @@ def encode_frames(
             f"video: got pictures of shape {tuple(frames.pixels.shape[1:])}, this encoder expects (3, {size}, {size}); "
             f"read the video with size={size}"
         )
-    device = next(encoder.parameters()).device
+    device = place_of(encoder)
     features = []
     for first in range(0, count, batch_size):
         features.append(encoder(frames.pixels[first : first + batch_size].to(device)))

@@ -1,7 +1,7 @@
 import { app } from "../../scripts/app.js";
 
 // ComfyUI gives its own audio nodes a player and an upload button by their names; these ask for the same.
-const WITH_PLAYER = ["DualDub_LoadAudio", "DualDub_MixStems"];
+const WITH_PLAYER = ["DualDub_LoadAudio", "DualDub_MixStems", "DualDub_MasterStems"];
 const WITH_UPLOAD = ["DualDub_LoadAudio"];
 
 app.registerExtension({
