@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import re
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .errors import DualDubError, InputError, shortened
-from .files import replacing
+from .files import replacing, replacing_folder
 from .media.muxing import CONTAINERS
 from .progress import Progress, silent
 from .scripts.formats import SCRIPT_SUFFIXES, read_text
@@ -215,23 +214,19 @@ def _one(
     item: Item, out: Path, identity: Callable[[Item], str], make: Callable[[Item, Path], None], *, anew: bool
 ) -> Outcome:
     started, own = time.perf_counter(), ""
-    target, part = out / item.name, out / f".{item.name}.part"
+    target = out / item.name
     try:
         own = identity(item)
         earlier = _earlier(target)
         if earlier is not None and not anew and earlier.identity == own and _sizes(target) == earlier.files:
             return replace(earlier, status="kept")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        make(item, part)
-        seconds = round(time.perf_counter() - started, 3)
-        outcome = Outcome(status="done", identity=own, seconds=seconds, files=_sizes(part))
-        (part / ITEM).write_text(json.dumps(asdict(outcome), indent=1), encoding="utf-8")
-        if target.exists():
-            shutil.rmtree(target)
-        part.rename(target)
+        with replacing_folder(target) as part:
+            make(item, part)
+            seconds = round(time.perf_counter() - started, 3)
+            outcome = Outcome(status="done", identity=own, seconds=seconds, files=_sizes(part))
+            with replacing(part / ITEM) as temporary:
+                temporary.write_text(json.dumps(asdict(outcome), indent=1), encoding="utf-8")
     except (DualDubError, OSError, RuntimeError, MemoryError) as error:  # torch says "out of memory" by RuntimeError
-        shutil.rmtree(part, ignore_errors=True)
         reason = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
         return Outcome(status="failed", identity=own, seconds=round(time.perf_counter() - started, 3), error=reason)
     return outcome

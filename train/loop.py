@@ -5,13 +5,11 @@ The losses of an update's micro-batches count by their number of targets over al
 accumulation nor the number of processes changes an update.
 """
 
-import json
 import math
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,9 +25,11 @@ from dualdub_core import checkpoint
 from dualdub_core.errors import ConfigError, DualDubError
 
 from .average import Average
-from .config import RunConfig, read, write
+from .config import RunConfig
 from .data import Batch, Endless, loader, moved, num_micro_batches, stream
-from .meter import Meter
+from .folder import alone, claim, has_state, state_folder
+from .journal import Journal
+from .meter import Meter, Sums
 from .optimiser import make_optimiser, rate_at, set_rate
 from .trainers.objective import Losses, Maker, Setup
 
@@ -55,6 +55,7 @@ class Run:
         self.trained = [p for p in self.objective.parameters() if p.requires_grad]
         self.average = Average(self.trained, config.optimiser.ema)
         self.position = Position()
+        self.meter, self.journal = Meter(accelerator), Journal(self.folder / "metrics.jsonl")
         accelerator.register_for_checkpointing(self.average, self.position)
         self.micro_batches = micro_batches_per_update(config, accelerator.num_processes)
         self.num_updates = num_updates(config, setup, self.micro_batches)
@@ -64,10 +65,14 @@ class Run:
 
         Raises:
             DivergedError: the gradients stay without meaning.
+            InputError: another run is writing in the folder.
         """
+        with alone(self.folder / ".running") if self.accelerator.is_main_process else nullcontext():
+            self._train()
+
+    def _train(self) -> None:
         self._resume()
         started = time.monotonic()
-        meter = Meter(self.accelerator)
         batches = self._batches()
         bar = tqdm(
             total=self.num_updates,
@@ -79,12 +84,12 @@ class Run:
         )
         while self.position.update < self.num_updates:
             micros = list(islice(batches, self.micro_batches // self.accelerator.num_processes))
-            self._update(micros, meter)
+            self._update(micros)
             self.position.update += 1
             bar.update()
             update, is_last = self.position.update, self.position.update == self.num_updates
             if update % self.config.log_every == 0 or is_last:
-                bar.set_postfix(self._log("train", meter.read()))
+                bar.set_postfix(self._log("train", self.meter.read()))
             if self.setup.validation is not None and (update % self.config.validate_every == 0 or is_last):
                 self._log("validation", self.validate())
             is_late = self._is_late(started)
@@ -115,19 +120,21 @@ class Run:
         self.accelerator.wait_for_everyone()
         state, previous = self.folder / "state", self.folder / "state.previous"
         fresh = self.folder / "state.new"
+        self.position.sums = self.meter.settled()
         self.accelerator.save_state(str(fresh))
         with self.average.applied():
             tensors = self.accelerator.get_state_dict(self.objective)
         if self.accelerator.is_main_process:
+            # First: a run that is killed between the two makes both again, and one at its end would do nothing.
+            self._write_parts(tensors)
             shutil.rmtree(previous, ignore_errors=True)
             if state.exists():
                 state.rename(previous)
             fresh.rename(state)
             shutil.rmtree(previous, ignore_errors=True)
-            self._write_parts(tensors)
         self.accelerator.wait_for_everyone()
 
-    def _update(self, batches: list[Batch], meter: Meter) -> None:
+    def _update(self, batches: list[Batch]) -> None:
         accelerator, objective = self.accelerator, self.setup.objective
         weights = [objective.weight(batch) for batch in batches]
         everyone = accelerator.reduce(torch.tensor(sum(weights), device=accelerator.device), "sum")
@@ -139,10 +146,10 @@ class Run:
             with nullcontext() if is_last else accelerator.no_sync(self.objective):
                 losses: Losses = self.objective(moved(batch, accelerator.device))
                 accelerator.backward(losses.total * (weight * scale))
-            meter.add(batch.name, losses, weight)
+            self.meter.add(batch.name, losses, weight)
         limit = self.config.optimiser.clip or math.inf
         norm = float(accelerator.clip_grad_norm_(self.trained, limit))
-        meter.note("gradient_norm", norm)
+        self.meter.note("gradient_norm", norm)
         if math.isfinite(norm):
             self.optimiser.step()
             objective.after_update()
@@ -163,7 +170,9 @@ class Run:
         self.accelerator.wait_for_everyone()
         if has_state(self.folder):
             self.accelerator.load_state(str(state_folder(self.folder)))
+        self.meter.resume(self.position.sums)
         if self.accelerator.is_main_process:
+            self.journal.cut(self.position.update)
             self.accelerator.init_trackers("log")
 
     def _batches(self) -> Iterator[Batch]:
@@ -191,8 +200,7 @@ class Run:
             values["train/rate"] = self.optimiser.param_groups[0]["lr"]
         if self.accelerator.is_main_process:
             self.accelerator.log(values, step=update)
-            with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"update": update, **values}) + "\n")
+            self.journal.add(update, values)
         return {name: value for name, value in values.items() if name.endswith("total")}
 
     def _write_parts(self, tensors: dict[str, Tensor]) -> None:
@@ -213,16 +221,18 @@ class Run:
 
 
 class Position:
-    """How far a run is."""
+    """How far a run is, and what it has measured since its last line."""
 
     def __init__(self) -> None:
         self.update, self.skipped = 0, 0
+        self.sums: Sums = {}
 
-    def state_dict(self) -> dict[str, int]:
-        return {"update": self.update, "skipped": self.skipped}
+    def state_dict(self) -> dict[str, Any]:
+        return {"update": self.update, "skipped": self.skipped, "sums": self.sums}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.update, self.skipped = state["update"], state["skipped"]
+        self.sums = state.get("sums", {})  # older states have none
 
 
 def require_compiler(device: torch.device) -> None:
@@ -258,34 +268,6 @@ def num_updates(config: RunConfig, setup: Setup, micro_batches: int) -> int:
         return config.num_updates
     total = num_micro_batches(setup.train, seed=config.seed, num_epochs=config.num_epochs)
     return max(1, total // micro_batches)
-
-
-def has_state(folder: Path) -> bool:
-    """Whether there is a checkpoint to resume from."""
-    return (folder / "state").exists() or (folder / "state.previous").exists()
-
-
-def state_folder(folder: Path) -> Path:
-    """The last whole one; a run may have been stopped while it exchanged them."""
-    return folder / "state" if (folder / "state").exists() else folder / "state.previous"
-
-
-def claim(folder: Path, config: RunConfig) -> None:
-    """Write the resolved configuration beside the checkpoints.
-
-    Raises:
-        ConfigError: the folder holds a run of another configuration.
-    """
-    path = folder / "config.yaml"
-    if path.is_file() and has_state(folder):
-        found, wanted = asdict(read(path)), asdict(config)
-        different = sorted(key for key in wanted if found[key] != wanted[key] and key not in _MAY_CHANGE)
-        if different:
-            raise ConfigError(f"{folder}: holds a run with other {', '.join(different)}; use another folder")
-    write(path, config)
-
-
-_MAY_CHANGE = ("max_minutes", "log_every", "save_every", "validate_every", "validation_batches")
 
 
 def run(config: RunConfig, make: Maker) -> Run:

@@ -9,13 +9,16 @@ from torch import Tensor
 
 from .trainers.objective import Losses
 
+Sums = dict[str, tuple[float, float]]
+"""Weighted totals and their weights, by name."""
+
 
 class Meter:
     """Means of losses over micro-batches and processes, by the batch's name; NaN does not count."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
-        self._sums: dict[str, tuple[float, float]] = {}
+        self._sums: Sums = {}
         self._pending: list[tuple[str, dict[str, Tensor], float]] = []
 
     def add(self, name: str, losses: Losses, weight: float) -> None:
@@ -30,6 +33,21 @@ class Meter:
 
     def read(self) -> dict[str, float]:
         """The means since the last call, over all processes."""
+        sums = self._gathered()
+        self._sums = {}
+        return {key: total / count for key, (total, count) in sorted(sums.items()) if count}
+
+    def settled(self) -> Sums:
+        """The sums since the last reading over all processes, for `resume`."""
+        sums = self._gathered()
+        self.resume(sums)
+        return dict(sums)
+
+    def resume(self, sums: Sums) -> None:
+        """Go on from `settled` sums, which the first process holds for all."""
+        self._sums = dict(sums) if self._accelerator.is_main_process else {}
+
+    def _gathered(self) -> Sums:
         for name, losses, weight in self._pending:
             for field, value in losses.items():
                 number = float(value)
@@ -38,16 +56,12 @@ class Meter:
                 for key in (f"{name}/{field}", *(["total"] if field == "total" else [])):
                     total, count = self._sums.get(key, (0.0, 0.0))
                     self._sums[key] = total + number * weight, count + weight
-        sums = self._gathered()
-        self._pending, self._sums = [], {}
-        return {key: total / count for key, (total, count) in sorted(sums.items()) if count}
-
-    def _gathered(self) -> dict[str, tuple[float, float]]:
+        self._pending = []
         if self._accelerator.num_processes == 1:
             return self._sums
-        everyone: list[dict[str, tuple[float, float]] | None] = [None] * self._accelerator.num_processes
+        everyone: list[Sums | None] = [None] * self._accelerator.num_processes
         torch.distributed.all_gather_object(everyone, self._sums)
-        merged: dict[str, tuple[float, float]] = {}
+        merged: Sums = {}
         for sums in everyone:
             for key, (total, count) in (sums or {}).items():
                 before = merged.get(key, (0.0, 0.0))

@@ -221,19 +221,18 @@ def run(
 
     `every` takes each so many-th shard, where a share of the corpus is enough.
     """
-    counts = {"kept": 0, "left_out": 0}
-    chosen = shards(source)[::every]
-    for path in tqdm(chosen, unit="shard"):
+    kept, left_out = 0, []
+    for path in tqdm(shards(source)[::every], unit="shard"):
         out = target / path.relative_to(source)
         wanted = {**mark, "source": hashlib.sha256(path.read_bytes()).hexdigest()}
         found = _mark_of(out)
         if found is None or found["mark"] != wanted:
             found = _prepare_shard(path, out, stages, wanted)
-        counts["kept"] += found["kept"]
-        counts["left_out"] += len(found["left_out"])
-        with (target / "left_out.jsonl").open("a" if path != chosen[0] else "w", encoding="utf-8") as report:
-            report.writelines(json.dumps({"id": i, "reason": r}) + "\n" for i, r in found["left_out"])
-    return counts
+        kept += found["kept"]
+        left_out += found["left_out"]
+    with replacing(target / "left_out.jsonl") as temporary, temporary.open("w", encoding="utf-8") as report:
+        report.writelines(json.dumps({"id": i, "reason": r}) + "\n" for i, r in left_out)
+    return {"kept": kept, "left_out": len(left_out)}
 
 
 def _prepare_shard(path: Path, out: Path, stages: Sequence[Stage], mark: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from dualdub_core.errors import InputError
+from dualdub_core.files import is_hidden
 
 Row = Mapping[str, Any]
 
@@ -50,7 +51,8 @@ def shards(folder: Path | str) -> list[Path]:
     Raises:
         InputError: there are none.
     """
-    paths = sorted(Path(folder).rglob("*.parquet"))
+    # Hidden are those that are being written, or were when a run was killed.
+    paths = sorted(path for path in Path(folder).rglob("*.parquet") if not is_hidden(path, Path(folder)))
     if not paths:
         raise InputError(f"{folder}: no .parquet files; make a corpus with train.scenes, then run train.precompute")
     return paths

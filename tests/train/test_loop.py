@@ -1,12 +1,18 @@
 """Parts of the loop: schedule, averages, and how an update's micro-batches are dealt out."""
 
+import json
+import multiprocessing
+import sys
+
 import pytest
 import torch
 from torch import nn
 
-from dualdub_core.errors import ConfigError
+from dualdub_core.errors import ConfigError, InputError
 from train.average import Average
 from train.config import DataConfig, OptimiserConfig, RunConfig, VaeTraining
+from train.folder import alone
+from train.journal import Journal
 from train.loop import micro_batches_per_update, require_compiler
 from train.optimiser import make_optimiser, rate_at
 
@@ -80,3 +86,39 @@ def test_compiling_for_a_cpu_without_a_compiler_is_refused(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ConfigError, match="no C\\+\\+ compiler"):
         require_compiler(torch.device("cpu"))
+
+
+def test_lines_of_updates_that_a_kill_undid_are_forgotten(tmp_path):
+    journal = Journal(tmp_path / "metrics.jsonl")
+    journal.cut(0)
+    for update in (2, 4, 6):
+        journal.add(update, {"loss": 0.1})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"update": 3, "lo')
+    journal.cut(4)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["update"] for line in lines] == [2, 4]
+
+
+def _second(path):
+    try:
+        with alone(path):
+            sys.exit(0)
+    except InputError:
+        sys.exit(7)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="starts its processes by fork")
+def test_two_runs_do_not_write_in_one_folder(tmp_path):
+    codes = []
+    for is_held in (True, False):
+        second = multiprocessing.get_context("fork").Process(target=_second, args=(tmp_path / ".running",))
+        if is_held:
+            with alone(tmp_path / ".running"):
+                second.start()
+                second.join()
+        else:
+            second.start()
+            second.join()
+        codes.append(second.exitcode)
+    assert codes == [7, 0]

@@ -16,7 +16,7 @@ from dualdub_core.system import load_system
 from train import assemble, precompute
 from train import run as train_run
 from train.config import read, write
-from train.loop import state_folder
+from train.folder import state_folder
 
 CONFIGS = Path(__file__).parents[2] / "train" / "configs"
 TINY = CONFIGS / "tiny"

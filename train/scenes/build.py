@@ -5,11 +5,13 @@ DIR/train/joint-00000.parquet ...    DIR/train/joint.json (manifest)    DIR/corp
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pyarrow.lib
@@ -96,13 +98,25 @@ def _run(jobs: list[Any], num_workers: int) -> Iterator[Path]:
         for job in jobs:
             yield _make_shard(*job)
         return
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"), initializer=_live_with_parent) as pool:
         futures = [pool.submit(_make_shard, *job) for job in jobs]
         try:
             for future in as_completed(futures):
                 yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _live_with_parent() -> None:
+    """End this process when the one that started it was killed; left to itself it would wait for jobs for ever."""
+
+    def wait() -> None:
+        parent = parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
 
 
 def _make_shard(path: Path, config: CorpusConfig, kind: Kind, split: Split, indices: range) -> Path:

@@ -9,9 +9,12 @@ from itertools import combinations, islice
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dualdub_core.errors import DualDubError, InputError
+from dualdub_core.scripts.measured import heard_span
+from dualdub_core.scripts.words import place_words
 from dualdub_core.timing import VIDEO_FEATURE_RATE
 
 from .config import Kind, Split
@@ -147,6 +150,32 @@ def report_mouths(rows: Sequence[Row]) -> None:
     print(f"mean {mean:+.0f} ms, mean |error| {spread:.0f} ms")
 
 
+def report_words(rows: Sequence[Row]) -> None:
+    """Print how far the words of captions, which know each clip as one line, are from where they are said."""
+    spoken = [row for row in rows if len(row["words"]) > 1]
+    if not spoken:
+        return
+    errors: dict[str, list[float]] = {"estimated": [], "evenly": []}
+    for row in spoken:
+        stem = stem_of(row, "speech")
+        assert stem is not None
+        waveform, rate = torch.from_numpy(stem), row["sample_rate"]
+        span = heard_span(waveform, rate)
+        assert span is not None
+        part = waveform[round(span[0] * rate) : round(span[1] * rate)]
+        starts = {
+            "estimated": [word.start for word in place_words(row["text"], part, rate, begin=span[0])],
+            "evenly": np.linspace(*span, len(row["words"]), endpoint=False).tolist(),
+        }
+        # The first word begins with its line, however it is found.
+        for name, found in starts.items():
+            errors[name] += [abs(one - true) for one, true in zip(found[1:], row["word_starts"][1:], strict=True)]
+    print(f"starts of words within a line, {len(errors['evenly'])} in {len(spoken)} clips, mean and median |error|")
+    for name, found in errors.items():
+        mean, median = 1000 * np.mean(found), 1000 * np.median(found)
+        print(f"  {name:15} {mean:.0f} ms, {median:.0f} ms; within 100 ms {np.mean(np.array(found) < 0.1):.2f}")
+
+
 def report_levels(rows: Sequence[Row]) -> None:
     """Print how many clips DualBench's -40 dB filter keeps."""
     for stream in ("speech", "background"):
@@ -189,6 +218,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 print(f"\n{split}")
                 report_events(heard)
                 report_mouths(heard)
+                report_words(heard)
                 report_levels(heard)
                 report_harmony(heard)
         if arguments.sheet:

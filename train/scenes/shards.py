@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import soundfile
 from numpy.typing import NDArray
 
-from dualdub_core.files import replacing
+from dualdub_core.files import is_hidden, replacing
 
 from .clip import Clip
 from .config import CorpusConfig
@@ -118,6 +118,8 @@ def read_mark(path: Path) -> dict[str, Any]:
 def read_rows(folder: Path, *, kind: str = "*", columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """All rows below a folder, or those of one kind, shard by shard, few at a time."""
     for path in sorted(folder.rglob(f"{kind}-?????.parquet")):
+        if is_hidden(path, folder):
+            continue
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=_ROWS_TOGETHER, columns=columns):
                 yield from batch.to_pylist()
