@@ -6,7 +6,6 @@ A run that stopped is continued by the same command with the same --json; groups
 
 import argparse
 import json
-import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dualdub_core.checkpoint import read_header
+from dualdub_core.dualbench.notices import without_warnings
 from dualdub_core.errors import DualDubError, InputError
 from dualdub_core.files import replacing
 from dualdub_core.sampling import SamplingConfig
@@ -122,10 +122,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = _parser()
     options = parser.parse_args(argv)
-    # The voices of the corpus are all short, and training saw them so.
-    logging.getLogger("dualdub_core.voice").setLevel(logging.ERROR)
     try:
-        print(_run(options))
+        # The voices of the corpus are all short, and training saw them so.
+        with without_warnings("dualdub_core.voice"):
+            print(_run(options))
     except DualDubError as error:
         parser.exit(2, f"{error}\n")
 

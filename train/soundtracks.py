@@ -37,7 +37,6 @@ _COLUMNS = (
     "feature_times",
 )
 _NO_VOICE_FRAMES = 4
-_MIN_VOICE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,70 +9,33 @@ gives the same set, byte by byte.
 """
 
 import argparse
-import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-import torch
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from dualdub_core.dualbench.levels import KEPT_FROM_DBFS
-from dualdub_core.dualbench.testset import CARD, FILES, clip_id, sha256_of, write_set
+from dualdub_core.dualbench.testset import CARD, clip_id, write_set
 from dualdub_core.errors import DualDubError, InputError
 from dualdub_core.files import replacing
 from dualdub_core.media.sound import probe
-from dualdub_core.timing import num_samples
-from dualdub_core.types import Stream
 
 from .datasets import LAYOUTS, Clip
 from .film_parts import write_film_part
-from .precompute import LeftOut, check, cut_voice, read
+from .precompute import LeftOut, check, read
 from .prepare import in_a_loop, over_machines
-from .rows import Row, flac, sound
+from .rows import Row
 from .scenes.shards import read_rows
 from .separation import MelBandSeparator, Separator
 from .sharding import Recipe, Report, jobs_of
+from .testset_files import Material, Recording, voices_of, write_files
 
-CLIPS = "clips"
-_LONG_ENOUGH = 3.0
-"""Seconds of a voice: what the paper's speaker encoder hears."""
-
-_NEARLY = 0.8  # of the longest recording of a speaker who has none that is long enough
 _PREPARED = "prepared"
-_MADE = "made.json"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Material:
-    """One clip before its files are written.
-
-    Attributes:
-        row: of a corpus: stems, text, speaker.
-        write_video: leaves the silent video at a path; LeftOut or InputError where it cannot.
-        mark: changes when the video does.
-    """
-
-    row: Row
-    write_video: Callable[[Path], None]
-    mark: str
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """Someone speaking: the clip it is of, the words, and the speech without the silence around it."""
-
-    id: str
-    text: str
-    content: bytes
-    seconds: float
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -125,7 +88,7 @@ def _from_corpus(options: argparse.Namespace) -> Mapping[str, Any]:
     if options.clips is not None and len(kept) < options.clips:
         raise InputError(f"{options.corpus}: has {len(kept)} clips to keep, {options.clips} were asked for; make more")
     others = read_rows(options.corpus, kind="tts", columns=_columns())
-    voices = _voices(iter([*(one.row for one in kept), *others]))
+    voices = voices_of(iter([*(one.row for one in kept), *others]))
     return _write(options, kept, left_out, voices, made_from="the procedural corpus (train.scenes)")
 
 
@@ -159,7 +122,7 @@ def _from_layout(options: argparse.Namespace, separator: Separator | None) -> Ma
     ]
     if options.clips is not None:
         kept = kept[: options.clips]
-    voices = _voices(one.row for one in kept)
+    voices = voices_of(one.row for one in kept)
     return _write(options, kept, left_out, voices, made_from=options.layout)
 
 
@@ -182,7 +145,7 @@ def _write(
     lines = []
     for name, one in tqdm(list(zip(names, kept, strict=True)), unit="clip"):
         try:
-            lines.append(_files(out, work, name, one, voices))
+            lines.append(write_files(out, work, name, one, voices))
         except (LeftOut, InputError) as reason:
             left_out.append((one.row["id"], str(reason)))
     if not lines:
@@ -202,74 +165,6 @@ def _write(
     return card
 
 
-def _files(
-    out: Path, work: Path, name: str, material: Material, voices: Mapping[str, Sequence[Recording]]
-) -> dict[str, Any]:
-    """The manifest's line of a clip whose four files are there now."""
-    row = material.row
-    voice = voice_for(row, voices.get(row["speaker"] or row["id"], ()))
-    paths = {key: f"{CLIPS}/{name}.{_SUFFIXES[key]}" for key in FILES}
-    mark = hashlib.sha256(
-        repr((material.mark, row["text"], row["speaker"], row.get("event_times"), voice.id)).encode()
-        + row["speech_flac"]
-        + row["background_flac"]
-        + (row.get("film_mp4") or b"")
-        + voice.content
-    ).hexdigest()
-    record = work / CLIPS / name / _MADE
-    earlier = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-    if earlier.get("mark") == mark and all(
-        (out / path).is_file() and sha256_of(out / path) == earlier["line"]["sha256"][key]
-        for key, path in paths.items()
-    ):
-        line: dict[str, Any] = earlier["line"]
-        return line
-    (out / CLIPS).mkdir(parents=True, exist_ok=True)
-    material.write_video(out / paths["video"])
-    # The video says how long the clip is: a part of a film ends with a picture, not in one.
-    duration = round(probe(out / paths["video"]).duration, 6)
-    for stream in Stream:
-        with replacing(out / paths[stream.value]) as temporary:
-            temporary.write_bytes(_fitted(row[f"{stream.value}_flac"], duration, stream))
-    with replacing(out / paths["voice"]) as temporary:
-        temporary.write_bytes(voice.content)
-    line = {
-        "id": name,
-        **paths,
-        "script": row["text"],
-        "voice_of": name if voice.id == row["id"] else clip_id(voice.id),
-        "duration": duration,
-        "speaker": row["speaker"],
-        "source": row.get("source") or "",
-        "events": row.get("event_times"),
-        "sha256": {key: sha256_of(out / path) for key, path in paths.items()},
-    }
-    with replacing(record) as temporary:
-        temporary.write_text(json.dumps({"mark": mark, "line": line}), encoding="utf-8")
-    return line
-
-
-def voice_for(row: Row, recordings: Sequence[Recording]) -> Recording:
-    """Another recording of the row's speaker that says something else; the row's own where there is none.
-
-    Long ones are taken where there are any, and which of them depends on the row's id alone.
-
-    Raises:
-        LeftOut: the speaker is not among the recordings.
-    """
-    others = [one for one in recordings if one.id != row["id"] and _words(one.text) != _words(row["text"])]
-    if not others:
-        others = [one for one in recordings if one.id == row["id"]]
-    if not others:
-        raise LeftOut("no recording of the speaker")
-    enough = min(_LONG_ENOUGH, _NEARLY * max(one.seconds for one in others))
-    long = [one for one in others if one.seconds >= enough]
-    return long[int.from_bytes(hashlib.sha256(str(row["id"]).encode()).digest()[:4], "big") % len(long)]
-
-
-_SUFFIXES = {"video": "mp4", "voice": "voice.flac", "speech": "speech.flac", "background": "background.flac"}
-
-
 def _columns() -> list[str]:
     names = ("id", "task", "duration", "sample_rate", "text", "speaker", "source", "speech_flac", "background_flac")
     return [*names, "film_mp4", "event_times"]
@@ -281,20 +176,6 @@ def _rows(path: Path) -> Iterator[Row]:
         columns = [name for name in _columns() if name in file.schema_arrow.names]
         for batch in file.iter_batches(batch_size=20, columns=columns):
             yield from batch.to_pylist()
-
-
-def _voices(rows: Iterator[Row]) -> dict[str, list[Recording]]:
-    """Recordings of each speaker; where nobody is named, every clip is somebody of its own."""
-    found: dict[str, list[Recording]] = {}
-    for row in rows:
-        if row["speech_flac"] is None:
-            continue
-        item = cut_voice(read(row))
-        content = item.made["voice_flac"]
-        waveform, rate = sound(content)
-        one = Recording(row["id"], row["text"], content, len(waveform) / rate)
-        found.setdefault(row["speaker"] or row["id"], []).append(one)
-    return found
 
 
 def _check(row: Row) -> None:
@@ -319,26 +200,6 @@ def _part_writer(clip: Clip, height: int) -> Callable[[Path], None]:
         write_film_part(clip.picture, path, start=clip.start, duration=duration, height=height)
 
     return write
-
-
-def _fitted(content: bytes, duration: float, stream: Stream) -> bytes:
-    """A stem as long as the video: as it is where it is, else cut or continued with silence for less than a picture.
-
-    Raises:
-        LeftOut: it does not belong to this video.
-    """
-    waveform, rate = sound(content)
-    wanted = num_samples(duration, rate)
-    missing = wanted - len(waveform)
-    if missing == 0:
-        return content
-    if abs(missing) > 0.5 * rate:
-        raise LeftOut(f"{stream.value} lasts {len(waveform) / rate:.2f} s, the video {duration:.2f} s")
-    return flac(torch.clone(F.pad(waveform[:wanted], (0, max(0, missing)))), rate)
-
-
-def _words(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.lower()))
 
 
 def _kind(reason: str) -> str:

@@ -1,1 +1,1 @@
-"""Commands of `dualdub` that have files of their own."""
+"""The commands of `dualdub`, a file each, and what they share: options, voices, results, the console."""

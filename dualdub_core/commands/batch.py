@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,8 +9,8 @@ from ..batch import STATE, Item, identity_of, parse_seeds, read_items, run_batch
 from ..errors import InputError
 from ..provenance.provenance import fingerprint
 from ..version import VERSION
-
-Make = Callable[[argparse.Namespace, Path], None]
+from .console import say
+from .generate import add_settings, maker
 
 # Of the run as a whole, or of one folder alone: no column of a table.
 _FIXED = {"out", "model", "device", "precision", "quiet", "retake", "retake_stream", "codes", "save_voice", "sign"}
@@ -26,19 +25,8 @@ class _RowParser(argparse.ArgumentParser):
         raise InputError(message)
 
 
-def add_batch(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    *,
-    settings: Callable[[argparse.ArgumentParser], None],
-    maker: Callable[[argparse.Namespace], Make],
-) -> None:
-    """Add the command.
-
-    Args:
-        commands: where it belongs.
-        settings: adds the options of `dualdub generate`, without the video and the folder.
-        maker: loads what all items share; gives what makes one item in an empty folder.
-    """
+def add_batch(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
     parser = commands.add_parser(
         "batch",
         help="make the soundtracks of many videos; a run that stopped goes on by the same command",
@@ -51,16 +39,14 @@ def add_batch(
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the results, one folder an item")
     parser.add_argument("--seeds", default="", help="every item once for each seed: 1,5,9-12")
     parser.add_argument("--anew", action="store_true", help="make again what is done")
-    settings(parser)
+    add_settings(parser)
     rows = _RowParser(add_help=False)
     rows.add_argument("video", type=Path, nargs="?", default=argparse.SUPPRESS)
-    settings(rows)
-    parser.set_defaults(run=lambda options: _batch(options, rows, maker), video=None)
+    add_settings(rows)
+    parser.set_defaults(run=lambda options: _batch(options, rows), video=None)
 
 
-def _batch(
-    options: argparse.Namespace, rows: argparse.ArgumentParser, maker: Callable[[argparse.Namespace], Make]
-) -> None:
+def _batch(options: argparse.Namespace, rows: argparse.ArgumentParser) -> None:
     if options.retake is not None or options.codes is not None or options.save_voice is not None:
         raise InputError("batch: --retake, --codes and --save-voice are for one take; use dualdub generate")
     items = with_seeds(read_items(options.source), parse_seeds(options.seeds))
@@ -94,7 +80,7 @@ def _batch(
         progress=one_more,
     )
     for name, outcome in outcomes.items():
-        print(f"{outcome.status:6}  {options.out / name}" + (f": {outcome.error}" if outcome.error else ""))  # noqa: T201
+        say(f"{outcome.status:6}  {options.out / name}" + (f": {outcome.error}" if outcome.error else ""))
     failed = sum(outcome.status == "failed" for outcome in outcomes.values())
     if failed:
         raise InputError(f"batch: {failed} of {len(outcomes)} items failed; see {options.out / STATE}")

@@ -5,6 +5,7 @@ import json
 
 from ..checks.doctor import complaints, environment
 from ..errors import ConfigError
+from .console import say
 
 
 def add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -15,7 +16,7 @@ def add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _doctor(_: argparse.Namespace) -> None:
     report = environment()
-    print(json.dumps(report, indent=2, ensure_ascii=False))  # noqa: T201
+    say(json.dumps(report, indent=2, ensure_ascii=False))
     found = complaints(report)
     if found:
         raise ConfigError(f"doctor: {'; '.join(found)}")

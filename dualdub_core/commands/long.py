@@ -2,17 +2,15 @@
 
 import argparse
 import json
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ..artifacts import load_voice, save_codes
+from ..artifacts import save_codes
 from ..checkpoint import read_header
-from ..errors import CheckpointError, InputError
+from ..errors import CheckpointError
 from ..files import replacing
+from ..flow import evaluation_times
 from ..long.codes import LongTake, sample_long
 from ..long.cuts import DETECTORS, find_cuts
 from ..long.decoding import decode_codec_long, decode_flow_long, joints
@@ -22,39 +20,45 @@ from ..long.seams import measure_seams
 from ..long.store import FolderStore
 from ..long.watching import encode_film
 from ..long.windows import AT_CUTS, WindowConfig
-from ..media.muxing import CONTAINERS, mux
-from ..media.sound import clip_length, probe, read_audio, write_wav
+from ..media.muxing import mux
+from ..media.sound import clip_length, probe, write_wav
 from ..mixing.mixing import mix
 from ..progress import Progress
+from ..provenance.credentials import Signing
 from ..provenance.stamps import video_tags
-from ..sampling import Seeds
-from ..scripts.formats import detect_format, parse_script, read_text
-from ..scripts.rerolls import parse_rerolls
 from ..scripts.script import Script
-from ..system import BUILTIN, System, load_system
+from ..system import System
 from ..timing import FrameClock
-from ..types import Audio, Soundtrack, Task, Voice
-from ..voice import encode_voice
+from ..types import Audio, Soundtrack, Task
 from . import origin
+from .console import Bars, say
 from .mix import add_mix, mix_config
+from .settings import (
+    SCRIPT,
+    add_lines,
+    add_machine,
+    add_model,
+    add_part,
+    add_sampling,
+    add_words,
+    background_of,
+    check_files,
+    load_model,
+    note_unknown_words,
+    rerolls_of,
+    sampling_of,
+    script_of,
+    seeds_of,
+    target_of,
+)
+from .voices import voice_of, voices_of
 
 WINDOWS = "windows"
 """The folder of finished windows, beside the results."""
 
 
-def add_long(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    *,
-    device: Callable[[str], torch.device],
-    bars: Callable[..., Any],
-) -> None:
-    """Add the command.
-
-    Args:
-        commands: where it belongs.
-        device: checks the name of a device.
-        bars: makes progress bars, `quiet` or not.
-    """
+def add_long(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
     parser = commands.add_parser(
         "long",
         help="make the soundtrack of a video of any length, in windows",
@@ -66,20 +70,11 @@ def add_long(
     add("video", type=Path, help="the silent video")
     add("-o", "--out", type=Path, required=True, help="folder for the results")
     add("--plan", action="store_true", help="only plan: print the windows, write plan.json and plan.png; no weights")
-    add("--script", default="", help="as for generate; without, background only")
-    add("--voice", type=Path, help="a recording of the speaker, or a kept voice")
-    add("--speaker", action="append", default=[], metavar="NAME=FILE", help="the voice of a name; may be repeated")
-    add("--reroll", action="append", default=[], metavar="LINE:SEED", help="seed of one line alone; may be repeated")
-    add("--fit-background", action="store_true", help="sample the background to fit what is spoken")
-    add("--start", type=float, default=0.0, help="seconds into the video where the clip starts")
-    add("--length", type=float, help="seconds of the video to use")
-    add("--model", type=Path, default=BUILTIN, help="a DualDub checkpoint; the built-in mini model")
-    add("--decoder", choices=["flow", "codec"], help="final quality, or a fast draft; by default the model's choice")
-    add("--steps", type=int, default=10, help="of the flow decoder's solver")
-    add("--seed", type=int, default=0, help="of both streams")
-    add("--speech-seed", type=int, help="of speech alone")
-    add("--background-seed", type=int, help="of the background alone")
-    add("--cfg", type=float, default=1.0, help="guidance, 1.0 = off")
+    add_words(parser, script=f"{SCRIPT}; without, background only")
+    add_model(parser)
+    add_part(parser)
+    add_sampling(parser)
+    add_lines(parser)
     windows, defaults = parser.add_argument_group("windows"), WindowConfig()
     windows.add_argument("--window", type=float, default=defaults.longest, help="seconds of the longest")
     windows.add_argument("--context", type=float, default=defaults.context, help="seconds before it that it hears")
@@ -87,33 +82,33 @@ def add_long(
     windows.add_argument("--detector", choices=list(DETECTORS), default=DETECTORS[0], help="of shot cuts")
     add_mix(parser)
     origin.add_origin(parser)
-    add("--device", default="cpu", help="where the models run")
-    add("--precision", choices=["bf16", "fp32"], default="fp32", help="of the language model and the flow decoder")
-    add("-q", "--quiet", action="store_true", help="no progress bars")
-    parser.set_defaults(run=lambda options: _long(options, device, bars))
+    add_machine(parser)
+    parser.set_defaults(run=_long)
 
 
-def _long(options: argparse.Namespace, device: Callable[[str], torch.device], bars: Callable[..., Any]) -> None:
+def _long(options: argparse.Namespace) -> None:
     config = WindowConfig(longest=options.window, context=options.context, at_cuts=options.at_cuts)
-    mix_config(options)
-    seeds, script = _seeds(options), _script(options)
-    target = _target(options)
-    signing = origin.signing_of(options, target)
-    progress = bars(quiet=options.quiet)
+    evaluation_times(options.steps, options.solver)
+    for settings in (sampling_of, seeds_of, mix_config, rerolls_of):
+        settings(options)
+    script = script_of(options)
+    check_files(options)
+    signing = origin.signing_of(options, target_of(options))
+    bars = Bars(quiet=options.quiet)
     try:
-        plan = _plan(options, script, config, progress)
-        print(plan.table())  # noqa: T201
+        plan = _plan(options, script, config, bars)
+        say(plan.table())
         files = [options.out / "plan.json", options.out / "plan.png"]
         with replacing(files[0]) as temporary:
             temporary.write_text(json.dumps(plan.as_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
         with replacing(files[1]) as temporary:
             draw_long_plan(plan).save(temporary, format="PNG")
         if not options.plan:
-            files += _make(options, plan, script, seeds, signing, target, device(options.device), progress)
+            files += _make(options, plan, script, signing, bars)
     finally:
-        progress.close()
+        bars.close()
     for file in files:
-        print(file)  # noqa: T201
+        say(file)
 
 
 def _plan(options: argparse.Namespace, script: str | Script, config: WindowConfig, progress: Progress) -> LongPlan:
@@ -126,26 +121,20 @@ def _plan(options: argparse.Namespace, script: str | Script, config: WindowConfi
 
 
 def _make(
-    options: argparse.Namespace,
-    plan: LongPlan,
-    script: str | Script,
-    seeds: Seeds,
-    signing: Any,  # noqa: ANN401
-    target: Path,
-    device: torch.device,
-    progress: Progress,
+    options: argparse.Namespace, plan: LongPlan, script: str | Script, signing: Signing | None, progress: Progress
 ) -> list[Path]:
     """Sample, decode, mix and write."""
-    dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
-    system = load_system(options.model, device=device, dtype=dtype)
-    task = Task.BACKGROUND if plan.lines is None else Task.JOINT
-    voice, voices = _voices(options, system) if task is Task.JOINT else (None, {})
+    system, seeds = load_model(options), seeds_of(options)
     if system.video_encoder is None or system.model is None or system.tokenizer is None:
         raise CheckpointError(
             f"{options.model.name}: has no language model or no video encoder; use a whole checkpoint"
         )
+    task = Task.BACKGROUND if plan.lines is None else Task.JOINT
+    if task is Task.JOINT:
+        note_unknown_words(script, system)
+    voice, voices = (voice_of(options, system), voices_of(options, system)) if task is Task.JOINT else (None, {})
     part = {"start": options.start, "duration": options.length}
-    sampling = system.preferred_sampling.but(cfg_scale=options.cfg)
+    sampling = sampling_of(options, system.preferred_sampling)
     take = sample_long(
         system.model,
         system.tokenizer,
@@ -158,12 +147,12 @@ def _make(
         voices=voices,
         sampling=sampling,
         seeds=seeds,
-        rerolls=parse_rerolls(",".join(options.reroll)),
-        background="hears the speech" if options.fit_background else "on its own",
+        rerolls=rerolls_of(options),
+        background=background_of(options),
         store=FolderStore(options.out / WINDOWS),
         progress=progress,
     )
-    kind = options.decoder or system.preferred_decoder
+    decoder = {"kind": options.decoder, "steps": options.steps, "solver": options.solver}
     made_by = origin.record(
         model=options.model,
         name=str(system.header.info["name"]),
@@ -172,33 +161,42 @@ def _make(
         script=script,
         voices=[one for one in (voice, *voices.values()) if one is not None],
         recorded=(),
-        settings={"sampling": asdict(sampling), "decoder": {"kind": kind, "steps": options.steps}}
+        settings={"sampling": asdict(sampling), "decoder": decoder}
         | {"mix": asdict(mix_config(options)), "windows": asdict(plan.config)},
     )
-    soundtrack = _decoded(system, take, kind, options.steps, seeds, progress)
+    soundtrack = _decoded(options, system, take, progress)
     mixed = mix(soundtrack, mix_config(options), spoken=[take.codes.spoken])
     stems = {"speech": mixed.speech, "background": mixed.background, "mix": mixed.mix}
+    # Comes back last: where a report lies, all beside it is of one take, also after a kill.
+    (options.out / "report.json").unlink(missing_ok=True)
     for name, audio in stems.items():
         write_wav(options.out / f"{name}.wav", audio, made_by=made_by)
     save_codes(options.out / "codes.safetensors", replace(take.codes, made_by=made_by))
+    target = target_of(options)
     mux(options.video, mixed.mix, target, **part, metadata=video_tags(made_by, target.suffix), progress=progress)
     files = [*(options.out / f"{name}.wav" for name in stems), options.out / "codes.safetensors", target]
     origin.sign_files(files, signing, made_by)
     with replacing(options.out / "report.json") as temporary:
         temporary.write_text(json.dumps(_report(plan, take, stems), indent=2), encoding="utf-8")
-    print(take.text)  # noqa: T201
+    say(take.text)
     return [*files, options.out / "report.json"]
 
 
-def _decoded(system: System, take: LongTake, kind: str, num_steps: int, seeds: Seeds, progress: Progress) -> Soundtrack:
-    if kind == "codec":
+def _decoded(options: argparse.Namespace, system: System, take: LongTake, progress: Progress) -> Soundtrack:
+    if options.decoder == "codec":
         if system.codec is None:
             raise CheckpointError("this checkpoint has no codec; use --decoder flow")
         return decode_codec_long(system.codec, take.codes, progress=progress)
     if system.decoder is None or system.vae is None:
         raise CheckpointError("this checkpoint has no flow decoder or no VAE; use --decoder codec")
     return decode_flow_long(
-        system.decoder, system.vae, take.codes, num_steps=num_steps, seed=seeds.background, progress=progress
+        system.decoder,
+        system.vae,
+        take.codes,
+        num_steps=options.steps,
+        solver=options.solver,
+        seed=seeds_of(options).background,
+        progress=progress,
     )
 
 
@@ -216,45 +214,3 @@ def _clock(model: Path) -> FrameClock:
         raise CheckpointError(f"{model.name}: has no language model; use a whole checkpoint")
     clock: FrameClock = configs["model"].clock
     return clock
-
-
-def _seeds(options: argparse.Namespace) -> Seeds:
-    own = {name: getattr(options, f"{name}_seed") for name in ("speech", "background")}
-    return Seeds(**{name: options.seed if seed is None else seed for name, seed in own.items()})
-
-
-def _script(options: argparse.Namespace) -> str | Script:
-    """Words as they are; anything with times or names as lines on the clip's clock."""
-    text = read_text(options.script[1:]) if options.script.startswith("@") else options.script
-    if not text.strip() or detect_format(text) == "plain":
-        return str(text)
-    return parse_script(text).part(options.start, options.length)
-
-
-def _target(options: argparse.Namespace) -> Path:
-    """The dubbed video, never in place of the source."""
-    if not options.video.is_file():
-        raise InputError(f"{options.video}: no such file")
-    name = options.video.name if options.video.suffix.lower() in CONTAINERS else f"{options.video.stem}.mkv"
-    if (options.out / name).resolve() == options.video.resolve():
-        raise InputError(f"{options.out}: the video lies there and would be replaced; choose another folder")
-    return Path(options.out / name)
-
-
-def _voices(options: argparse.Namespace, system: System) -> tuple[Voice | None, dict[str, Voice]]:
-    pairs = [text.partition("=") for text in options.speaker]
-    for name, sign, file in pairs:
-        if not (name.strip() and sign and file):
-            raise InputError(f"speaker: got '{name}{sign}{file}', expected NAME=FILE, such as Anna=anna.wav")
-    notes = origin.consents(options, [name.strip() for name, _, _ in pairs])
-    voices = {name.strip(): _voice(system, Path(file), name.strip(), notes) for name, _, file in pairs}
-    return None if options.voice is None else _voice(system, options.voice, "", notes), voices
-
-
-def _voice(system: System, path: Path, name: str, notes: dict[str, str]) -> Voice:
-    if system.model is None:
-        raise CheckpointError("this checkpoint has no language model to hear voices with; use a whole checkpoint")
-    voice = (
-        load_voice(path) if path.suffix == ".safetensors" else encode_voice(system.model, read_audio(path), name=name)
-    )
-    return origin.with_consent(voice, notes.get(name, ""))

@@ -2,30 +2,23 @@
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
-
-import torch
 
 from ..checks.doctor import free_memory
 from ..checks.estimate import measure_machine
 from ..checks.preflight import missing_models, preflight
+from ..engine.precision import PRECISIONS
 from ..errors import InputError
 from ..flow import SOLVERS
 from ..scripts.formats import parse_script, read_text
 from ..system import BUILTIN
 from ..types import Task
+from .console import say
+from .settings import device_of
 
 
-def add_preflight(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *, device: Callable[[str], torch.device]
-) -> None:
-    """Add the command.
-
-    Args:
-        commands: where it belongs.
-        device: checks the name of a device.
-    """
+def add_preflight(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
     parser = commands.add_parser(
         "preflight",
         help="check video, script, models, memory and time before a run; loads no weights",
@@ -44,14 +37,14 @@ def add_preflight(
     add("--steps", type=int, default=10)
     add("--solver", choices=list(SOLVERS), default="euler")
     add("--cfg", type=float, default=1.0)
-    add("--precision", choices=["bf16", "fp32"], default="fp32")
+    add("--precision", choices=PRECISIONS, default="auto")
     add("--device", default="cpu", help="where the models would run; it is measured for a tenth of a second")
     add("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=lambda options: _preflight(options, device))
+    parser.set_defaults(run=_preflight)
 
 
-def _preflight(options: argparse.Namespace, device: Callable[[str], torch.device]) -> None:
-    where = device(options.device)
+def _preflight(options: argparse.Namespace) -> None:
+    where = device_of(options.device)
     text = read_text(options.script[1:]) if options.script.startswith("@") else options.script
     script = parse_script(text).part(options.start, options.length) if text.strip() else None
     found = preflight(
@@ -68,14 +61,15 @@ def _preflight(options: argparse.Namespace, device: Callable[[str], torch.device
         num_steps=options.steps,
         solver=options.solver,
         cfg_scale=options.cfg,
-        weight_bytes=2 if options.precision == "bf16" else 4,
+        precision=options.precision,
+        device=where,
     )
     if options.json:
-        print(json.dumps(found.as_dict(), indent=2, ensure_ascii=False))  # noqa: T201
+        say(json.dumps(found.as_dict(), indent=2, ensure_ascii=False))
     else:
-        print(found.table())  # noqa: T201
+        say(found.table())
         for line in missing_models(options.models) if options.models is not None else ():
-            print(f"not there: {line}")  # noqa: T201
+            say(f"not there: {line}")
     if not found.ready:
         first = next(check for check in found.checks if check.verdict == "problem")
         raise InputError(f"preflight: not ready: {first.name}: {first.text}")

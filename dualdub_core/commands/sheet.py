@@ -49,7 +49,8 @@ def write_sheet(
     part = {"start": options.start, "duration": options.length}
     lines: Sequence[MeasuredLine] = ()
     if isinstance(script, Script) and take.codes.speech is not None:
-        lines = measure_lines(take.soundtrack.speech, plan_script(script, take.codes.duration)).lines
+        plan = plan_script(script, take.codes.duration)
+        lines = measure_lines(take.soundtrack.speech, plan, words=options.captions == "words").lines
     stems = Soundtrack(take.mixed.speech, take.mixed.background)
     said = script.text if isinstance(script, Script) else script
     facts = {
@@ -66,6 +67,7 @@ def write_sheet(
         soundtrack=stems,
         film=read_film(video, **part, progress=progress) if video is not None else (),
         lines=lines,
+        words=[word for line in lines for word in line.words],
         onsets=detect_onsets(stems.background),
         facts=facts,
         scores=simple_scores(stems, take.mixed.items[0].spoken),

@@ -12,14 +12,13 @@ the same numbers as one that was not.
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, InputError
-from ..files import replacing
+from ..files import remove_folder, replacing
 from ..progress import Progress, silent
 from .figures import Figure
 from .intervals import SET_DRAWS
@@ -160,7 +159,7 @@ def hear(judge: Judge, subjects: Sequence[Subject], folder: Path, progress: Prog
     own = folder / judge.key
     if _read_json(own / _MARK) != mark:
         # Other weights: what these would say is not known yet, and nothing else of the run changes.
-        shutil.rmtree(own, ignore_errors=True)
+        remove_folder(own)
         write_json(own / _MARK, mark)
     found = []
     for done, subject in enumerate(subjects, start=1):
@@ -230,7 +229,8 @@ def _claim(out: Path, bench_set: BenchSet, system: BenchSystem, *, anew: bool) -
         )
     for name in (TAKES, HEARD, PICTURES):
         if found is not None:
-            shutil.rmtree(out / name, ignore_errors=True)
+            remove_folder(out / name)
+    (out / RESULTS).unlink(missing_ok=True)
     write_json(out / RUN, mark)
 
 

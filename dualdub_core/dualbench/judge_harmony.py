@@ -4,10 +4,10 @@ CASP is handed in as anything that embeds a pair of stems. A DualScore says some
 that do not belong together, and of a CASP that finds partners better than chance: both are printed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any, Protocol
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from .casp import Casp, embed_stems
 from .dualscore import paired_cosines, retrieval
 from .figures import CHANCE, SHUFFLED, TRUTH, Figure, mean_figure, set_figure
 from .intervals import Rows
-from .judges import Facts, Subject, next_one
+from .judges import Facts, NetworkJudge, Subject, next_one
 from .testset import BenchClip
 
 _RANKS = (1, 3, 5)
@@ -42,28 +42,10 @@ class CaspPairs:
         return found.speech, found.audio
 
 
-class HarmonyJudge:
+class HarmonyJudge(NetworkJudge[PairEmbedder]):
     """DualScore of systems that make both stems."""
 
     key = "casp"
-
-    def __init__(self, load: Callable[[], PairEmbedder], *, name: str, identity: str = "") -> None:
-        """A CASP that is loaded when it is needed.
-
-        Args:
-            load: gives it.
-            name: of its weights, for people.
-            identity: tells these weights from others of the name.
-        """
-        self._load, self._name, self._identity = load, name, identity
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Which weights."""
-        return {"judge": self._name, "identity": self._identity}
-
-    def check(self) -> None:
-        """Needs nothing more."""
 
     @torch.inference_mode()
     def hear(self, subject: Subject) -> Facts:
@@ -116,10 +98,6 @@ class HarmonyJudge:
                 )
             )
         return figures
-
-    @cached_property
-    def _network(self) -> PairEmbedder:
-        return self._load()
 
 
 def _known(value: float, _: Rows) -> float:

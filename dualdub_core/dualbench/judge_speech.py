@@ -4,7 +4,6 @@ The networks are handed in: anything with these few methods will do.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +14,7 @@ from ..types import Audio, Stream
 from .dualscore import paired_cosines
 from .extras import optional
 from .figures import TRUTH, Figure, mean_figure, ratio_figure
-from .judges import Facts, Subject, heard_in, next_one
+from .judges import Facts, NetworkJudge, Subject, heard_in, next_one
 from .testset import BenchClip
 from .words import Normaliser, normalise, word_errors
 
@@ -44,7 +43,7 @@ class Rater(Protocol):
         """Opinions (B,) of recordings (B, C, N), about 1 to 5."""
 
 
-class WordsJudge:
+class WordsJudge(NetworkJudge[Transcriber]):
     """WER of the whole set and mean of the clips' own."""
 
     key = "words"
@@ -57,15 +56,9 @@ class WordsJudge:
         identity: str = "",
         normaliser: Normaliser = "whisper_english",
     ) -> None:
-        """A recogniser that is loaded when it is needed.
-
-        Args:
-            load: gives it.
-            name: of its weights, for people.
-            identity: tells these weights from others of the name.
-            normaliser: of script and transcript; it moves figures more than systems do.
-        """
-        self._load, self._name, self._identity, self._normaliser = load, name, identity, normaliser
+        """As `NetworkJudge`; `normaliser` is that of script and transcript, and moves figures more than systems do."""
+        super().__init__(load, name=name, identity=identity)
+        self._normaliser = normaliser
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -88,7 +81,7 @@ class WordsJudge:
         if taken is None:
             return Facts()
         real = subject.real_stem(_SPEECH)
-        heard, real_heard = self._recogniser.transcribe(taken), self._recogniser.transcribe(real)
+        heard, real_heard = self._network.transcribe(taken), self._network.transcribe(real)
         return Facts({"stems": bool(subject.streams), "heard": heard, "real": real_heard})
 
     def figures(self, clips: Sequence[BenchClip], facts: Sequence[Facts], *, draws: int) -> list[Figure]:  # noqa: ARG002
@@ -121,27 +114,11 @@ class WordsJudge:
         wrong = found.substitutions + found.deletions
         return wrong + found.insertions, found.hits + wrong
 
-    @cached_property
-    def _recogniser(self) -> Transcriber:
-        return self._load()
 
-
-class VoiceJudge:
+class VoiceJudge(NetworkJudge[SpeakerEmbedder]):
     """Cosine of speaker embeddings: with the real clip (the paper's table 3) and with the voice that was given."""
 
     key = "voice"
-
-    def __init__(self, load: Callable[[], SpeakerEmbedder], *, name: str, identity: str = "") -> None:
-        """A network that is loaded when it is needed; see `WordsJudge`."""
-        self._load, self._name, self._identity = load, name, identity
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Which weights."""
-        return {"judge": self._name, "identity": self._identity}
-
-    def check(self) -> None:
-        """Needs nothing more."""
 
     def hear(self, subject: Subject) -> Facts:
         """Embeddings of the take, the real speech and the reference."""
@@ -174,27 +151,11 @@ class VoiceJudge:
             figures.append(mean_figure(values, controls=controls, key=key, title=title, **labels))
         return figures
 
-    @cached_property
-    def _network(self) -> SpeakerEmbedder:
-        return self._load()
 
-
-class OpinionJudge:
+class OpinionJudge(NetworkJudge[Rater]):
     """UTMOS: a network's guess of the mean opinion of listeners."""
 
     key = "utmos"
-
-    def __init__(self, load: Callable[[], Rater], *, name: str, identity: str = "") -> None:
-        """A network that is loaded when it is needed; see `WordsJudge`."""
-        self._load, self._name, self._identity = load, name, identity
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Which weights."""
-        return {"judge": self._name, "identity": self._identity}
-
-    def check(self) -> None:
-        """Needs nothing more."""
 
     def hear(self, subject: Subject) -> Facts:
         """Opinions of the take and the real speech."""
@@ -214,10 +175,6 @@ class OpinionJudge:
         return [
             mean_figure(values, controls=controls, key=self.key, title=title, unit="", better="higher", tool=self._name)
         ]
-
-    @cached_property
-    def _network(self) -> Rater:
-        return self._load()
 
 
 def _rate(counts: Sequence[tuple[int, int]]) -> float:

@@ -5,11 +5,11 @@ goes on, and a set's figure can be computed again from other clips.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -22,6 +22,8 @@ from ..types import Audio, Stream
 from .figures import Figure
 from .systems import MIX, stems_sum, take_file
 from .testset import BenchClip
+
+Network = TypeVar("Network")
 
 _FACTS = "facts"
 
@@ -108,6 +110,32 @@ class Judge(Protocol):
 
     def figures(self, clips: Sequence[BenchClip], facts: Sequence[Facts], *, draws: int) -> list[Figure]:
         """Figures of a system from the facts of its clips, in the same order."""
+
+
+class NetworkJudge(Generic[Network]):
+    """What judges by one network share: its name, and that it is loaded when it is needed."""
+
+    def __init__(self, load: Callable[[], Network], *, name: str, identity: str = "") -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            load: gives the network.
+            name: of its weights, for people.
+            identity: tells these weights from others of the name.
+        """
+        self._load, self._name, self._identity = load, name, identity
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Which weights."""
+        return {"judge": self._name, "identity": self._identity}
+
+    def check(self) -> None:
+        """Needs nothing more."""
+
+    @cached_property
+    def _network(self) -> Network:
+        return self._load()
 
 
 def keep_facts(path: Path, facts: Facts) -> None:

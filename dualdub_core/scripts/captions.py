@@ -7,11 +7,13 @@ Sources: SubRip as Matroska documents it (https://www.matroska.org/technical/sub
 import html
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 from ..errors import InputError, shortened
 from .script import Script, ScriptLine, line_of, numbered, seconds_of, stamp
+from .words import WordTime, split_words
 
 _ARROW = "-->"
 _HOURS = r"(?:\d{1,3}:)?\d{1,2}:\d{2}[.,]\d{1,3}"
@@ -100,17 +102,33 @@ def to_srt(script: Script) -> str:
     return "\n".join(cues)
 
 
-def to_vtt(script: Script) -> str:
+def to_vtt(script: Script, words: Sequence[Sequence[WordTime]] = ()) -> str:
     """A WebVTT file.
+
+    Args:
+        script: the lines.
+        words: of each line, to have a time tag before each that begins within its cue, as in karaoke; none without.
 
     Raises:
         InputError: a line has no start or no end.
     """
     cues = ["WEBVTT\n"]
-    for number, line, start, end in _timed(script):
+    for (number, line, start, end), tagged in zip(_timed(script), words or repeat(()), strict=False):
         name = f"<v {html.escape(line.speaker, quote=False)}>" if line.speaker else ""
-        cues.append(f"{number}\n{stamp(start)} {_ARROW} {stamp(end)}\n{name}{html.escape(line.text, quote=False)}\n")
+        text = _tagged(line, tagged, start, end) if tagged else html.escape(line.text, quote=False)
+        cues.append(f"{number}\n{stamp(start)} {_ARROW} {stamp(end)}\n{name}{text}\n")
     return "\n".join(cues)
+
+
+def _tagged(line: ScriptLine, words: Sequence[WordTime], start: float, end: float) -> str:
+    """A line with a time tag before each word but the first; tags must grow and lie within the cue."""
+    text, latest = "", stamp(start)
+    for piece, word in zip(split_words(line.text), words, strict=True):
+        tag = stamp(word.start)
+        if latest < tag < stamp(end):
+            text, latest = f"{text}<{tag}>", tag
+        text += html.escape(piece, quote=False)
+    return text
 
 
 def to_json(script: Script) -> str:

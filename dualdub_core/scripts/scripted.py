@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..generation import FREE
+from ..generation import FREE, Watch
 from ..models.dualdub import STREAMS, DualDub
 from ..models.wavtokenizer import WavTokenizer
 from ..pipeline import Lock, decode_codec, encode_stem, forced_codes, sample_codes
@@ -54,6 +54,7 @@ def sample_script(
     background: Background = "on its own",
     batch_size: int = 1,
     progress: Progress = silent,
+    watch: Watch | None = None,
 ) -> Codes:
     """Write both streams of a clip, or the speech alone where there is no video.
 
@@ -72,6 +73,7 @@ def sample_script(
         background: sampled from the pictures alone, so that no seed of the speech changes it, or to fit the speech.
         batch_size: B takes in one run.
         progress: reports "generate"; raising from it cancels.
+        watch: sees the codes of the whole clip once all lines are written, with the background as it comes.
 
     Raises:
         InputError: the script does not fit the clip, a speaker has no voice, or another input does not fit.
@@ -118,8 +120,20 @@ def sample_script(
         locks=[*beds, Lock(Stream.SPEECH, speech)] if hears else beds,
         batch_size=batch_size,
         progress=steps.share(num_frames),
+        watch=None if watch is None else _with_speech(watch, speech),
     )
     return replace(alone, background=written.background)
+
+
+def _with_speech(watch: Watch, speech: Tensor) -> Watch:
+    """A watch of the background's run that sees the speech (B, T) with it."""
+
+    def told(codes: Tensor, done: int) -> None:
+        both = codes.clone()
+        both[:, _SPEECH, :done] = speech[:, :done].to(codes.device)
+        watch(both, done)
+
+    return told
 
 
 def silence_codes(codec: WavTokenizer, duration: float) -> Tensor:

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..media.film import FilmPicture
 from ..scripts.measured import MeasuredLine
 from ..scripts.script import stamp
+from ..scripts.words import WordTime
 from ..types import Audio, Soundtrack, Stream
 from .sounds import draw_wave, mel_height, peak_of, spectrogram
 from .tables import Table, facts_rows, line_table, score_table
@@ -30,15 +31,6 @@ _MOST_TICKS = 14
 _MOST_ARROWS = 90
 _HERTZ = (500, 2_000, 8_000)
 _QUIETEST = 1e-3  # amplitude that fills a wave's row at least, so silence is a line
-
-
-@dataclass(frozen=True, slots=True)
-class SheetWord:
-    """A word, and the seconds in which it is heard."""
-
-    text: str
-    start: float
-    end: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +54,7 @@ class TakeSheet:
     soundtrack: Soundtrack
     film: Sequence[FilmPicture] = ()
     lines: Sequence[MeasuredLine] = ()
-    words: Sequence[SheetWord] = ()
+    words: Sequence[WordTime] = ()
     onsets: Sequence[float] = ()
     moves: Sequence[float] = ()
     facts: Mapping[str, str] = field(default_factory=dict)

@@ -36,7 +36,7 @@ def test_a_delivery_is_reached_in_stereo_and_reported(run):
 
 
 def test_a_sheet_is_drawn_into_the_output_folder(run):
-    made = run("--script", "[00:00.2-00:00.8] one", "--sheet")
+    made = run("--script", "[00:00.2-00:00.8] one", "--sheet", "--captions", "words")
     assert made.code == 0, made.said.err
     assert made.report["files"]["sheet"] == "sheet.png"
     assert str(made.out / "sheet.png") in made.said.out

@@ -2,7 +2,6 @@ import argparse
 import json
 
 import pytest
-import torch
 
 from dualdub_core.artifacts import load_codes
 from dualdub_core.commands.long import add_long
@@ -12,18 +11,9 @@ from dualdub_core.provenance.stamps import read_provenance
 UNCUT = ("--at-cuts", "ignore")  # the video's pictures are all unlike each other
 
 
-class Quiet:
-    def __init__(self, *, quiet: bool) -> None:
-        assert quiet
-
-    def __call__(self, stage: str, done: int, total: int) -> None: ...
-
-    def close(self) -> None: ...
-
-
 def run(video, out, *more) -> None:
     parser = argparse.ArgumentParser()
-    add_long(parser.add_subparsers(), device=torch.device, bars=Quiet)
+    add_long(parser.add_subparsers())
     options = parser.parse_args(["long", str(video), "-o", str(out), "-q", "--decoder", "codec", *map(str, more)])
     options.run(options)
 
@@ -58,3 +48,12 @@ def test_what_is_wrong_is_told_before_any_work(make_video, tmp_path):
     with pytest.raises(ConfigError, match="half the longest window"):
         run(make_video(), tmp_path / "out", "--window", "2")
     assert not (tmp_path / "out").exists()
+
+
+def test_it_takes_the_settings_of_one_take_and_tells_of_unknown_words(make_video, tmp_path, capfd):
+    settings = ("--speech-temperature", "0.5", "--background-top-k", "7", "--script", "perpendicular")
+    run(make_video(num_frames=8), tmp_path / "out", *settings, *UNCUT)
+    assert "will babble at others: perpendicular" in capfd.readouterr().err
+    sampling = read_provenance(tmp_path / "out/mix.wav").settings["sampling"]
+    assert sampling["speech"]["temperature"] == 0.5
+    assert sampling["background"]["top_k"] == 7

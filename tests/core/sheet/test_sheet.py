@@ -10,9 +10,10 @@ from dualdub_core.media.film import FilmPicture
 from dualdub_core.scripts.formats import parse_script
 from dualdub_core.scripts.measured import measure_lines
 from dualdub_core.scripts.plan import plan_script
+from dualdub_core.scripts.words import WordTime
 from dualdub_core.sheet.fonts import lettered
 from dualdub_core.sheet.scores import simple_scores
-from dualdub_core.sheet.sheet import WIDTH, SheetWord, TakeSheet, draw_sheet
+from dualdub_core.sheet.sheet import WIDTH, TakeSheet, draw_sheet
 from dualdub_core.sheet.sounds import draw_wave, spectrogram
 from dualdub_core.sheet.tables import facts_rows
 from dualdub_core.sheet.theme import PALETTES, shortened, width_of, wrapped
@@ -38,7 +39,7 @@ def sheet():
         soundtrack=soundtrack,
         film=[FilmPicture(0.5, np.full((30, 40, 3), 200, np.uint8)), FilmPicture(1.5, np.zeros((30, 40, 3), np.uint8))],
         lines=measure_lines(soundtrack.speech, plan).lines,
-        words=[SheetWord("who", 0.5, 0.7)],
+        words=[WordTime("who", 0.5, 0.7)],
         onsets=[1.2],
         moves=[0.4],
         facts={"model": "mini", "speech seed": "7"},

@@ -1,37 +1,38 @@
 """`dualdub bench`: judge a system on a set, or compare two that were judged."""
 
 import argparse
-import logging
-from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, get_args
+from typing import get_args
 
 import torch
 
 from ..checkpoint import read_header
+from ..dualbench import tables
+from ..dualbench.bench import run, standard_judges, write_json
+from ..dualbench.casp import BUILTIN_CASP, load_casp
+from ..dualbench.cnn14 import Cnn14Config
+from ..dualbench.compare import compare
+from ..dualbench.compare import markdown as comparison_table
+from ..dualbench.intervals import SET_DRAWS
+from ..dualbench.judge_classes import PannsJudge, VggishJudge, required
+from ..dualbench.judge_harmony import CaspPairs, HarmonyJudge
+from ..dualbench.judge_speech import OpinionJudge, VoiceJudge, WordsJudge
+from ..dualbench.judges import Judge
+from ..dualbench.local import WAVLM, WHISPER, folder_identity, local_folder
+from ..dualbench.notices import without_warnings
+from ..dualbench.report import REPORT, TABLE, write_report
+from ..dualbench.speakers import load_speaker_judge
+from ..dualbench.systems import BenchSystem, Generated, GroundTruth, Recorded
+from ..dualbench.testset import read_set, sha256_of
+from ..dualbench.transcripts import load_recogniser
+from ..dualbench.utmos import load_utmos
+from ..dualbench.words import Normaliser
 from ..errors import InputError
 from ..files import replacing
 from ..progress import Progress
 from ..system import BUILTIN, preferred_decoder, preferred_sampling
-from . import tables
-from .bench import run, standard_judges, write_json
-from .casp import BUILTIN_CASP, load_casp
-from .cnn14 import Cnn14Config
-from .compare import compare
-from .compare import markdown as comparison_table
-from .intervals import SET_DRAWS
-from .judge_classes import PannsJudge, VggishJudge, required
-from .judge_harmony import CaspPairs, HarmonyJudge
-from .judge_speech import OpinionJudge, VoiceJudge, WordsJudge
-from .judges import Judge
-from .local import WAVLM, WHISPER, folder_identity, local_folder
-from .report import REPORT, TABLE, write_report
-from .speakers import load_speaker_judge
-from .systems import BenchSystem, Generated, GroundTruth, Recorded
-from .testset import read_set, sha256_of
-from .transcripts import load_recogniser
-from .utmos import load_utmos
-from .words import Normaliser
+from .console import Bars, say
+from .settings import device_of
 
 OURS, TRUTH = "dualdub", "ground-truth"
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -45,29 +46,8 @@ _OPTIONS = {
 }
 
 
-class Bars(Protocol):
-    """Progress that is closed in the end."""
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """As `Progress`."""
-
-    def close(self) -> None:
-        """End the line."""
-
-
-def add_bench(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    *,
-    bars: Callable[..., Bars],
-    device: Callable[[str], torch.device],
-) -> None:
-    """Add the command.
-
-    Args:
-        commands: where it belongs.
-        bars: makes progress bars, from `quiet`.
-        device: checks the name of a device.
-    """
+def add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
     parser = commands.add_parser(
         "bench",
         help="judge a system on a DualBench set, or compare two",
@@ -113,10 +93,10 @@ def add_bench(
     )
     add("--device", default="cpu", help="where networks run: cpu, cuda, mps ...")
     add("-q", "--quiet", action="store_true", help="no progress bars")
-    parser.set_defaults(run=lambda options: _bench(options, bars, device))
+    parser.set_defaults(run=_bench)
 
 
-def _bench(options: argparse.Namespace, bars: Callable[..., Bars], device: Callable[[str], torch.device]) -> None:
+def _bench(options: argparse.Namespace) -> None:
     if options.draws < 0:
         raise InputError(f"bench: got --draws {options.draws}, expected 0 or more")
     if options.compare is not None:
@@ -124,16 +104,13 @@ def _bench(options: argparse.Namespace, bars: Callable[..., Bars], device: Calla
         return
     if options.set is None or options.out is None:
         raise InputError("bench: give --set SET and --out FOLDER, or --compare A B")
-    device(options.device)
-    logger = logging.getLogger("dualdub_core.voice")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # every clip of a set would say that its voice is short
-    progress = bars(quiet=options.quiet)
+    device_of(options.device)
+    progress = Bars(quiet=options.quiet)
     try:
-        _judge(options, progress)
+        with without_warnings("dualdub_core.voice"):  # the voices of a set are short
+            _judge(options, progress)
     finally:
         progress.close()
-        logger.setLevel(level)
 
 
 def _judge(options: argparse.Namespace, progress: Progress) -> None:
@@ -144,17 +121,17 @@ def _judge(options: argparse.Namespace, progress: Progress) -> None:
     )
     missing = [line for name, line in _OPTIONS.items() if getattr(options, name) is None]
     write_report(results, bench_set, options.out, silent_about=missing, progress=progress)
-    _say(tables.markdown(results))
+    say(tables.markdown(results))
     for line in missing:
-        _say(f"not measured: {line}")
+        say(f"not measured: {line}")
     for name in (TABLE, "results.json", REPORT):
-        _say(str(options.out / name))
+        say(str(options.out / name))
 
 
 def _compare(options: argparse.Namespace) -> None:
     comparison = compare(*options.compare, draws=options.draws)
     text = comparison_table(comparison)
-    _say(text)
+    say(text)
     if options.out is not None:
         write_json(options.out / "comparison.json", comparison.to_json())
         with replacing(options.out / "comparison.md") as temporary:
@@ -218,7 +195,3 @@ def judges_of(options: argparse.Namespace) -> list[Judge]:
 
 def _name(folder: str) -> str:
     return folder if folder in (WHISPER, WAVLM) else Path(folder).name
-
-
-def _say(text: str) -> None:
-    print(text)  # noqa: T201, what the command is for
