@@ -95,10 +95,20 @@ def test_captions_come_back_out_of_a_file_that_went_in(comfy):
             "recording": own("LoadAudio", audio="anna.wav", start=0.0, duration=1.2),
             "join": core("AudioConcat", audio1=["speech", 0], audio2=["recording", 0], direction="before"),
             "captions": own("Captions", script=["script", 0], speech=["join", 0], filename_prefix="c/t", save="srt"),
+            "worded": own(
+                "Captions",
+                script=["script", 0],
+                speech=["join", 0],
+                filename_prefix="w/t",
+                save="none",
+                words="words",
+            ),
             "srt": core("PreviewAny", source=["captions", 0]),
+            "vtt": core("PreviewAny", source=["worded", 1]),
             "report": core("PreviewAny", source=["captions", 3]),
         }
     )
+    assert outputs["vtt"]["text"][0].split("\n")[-2].count("<00:00:0") == 2
     (line,) = parse_srt(outputs["srt"]["text"][0]).lines
     assert line.text == "Çà et là 🙂"
     assert 0.4 <= line.start < line.end <= 1.6
