@@ -82,7 +82,7 @@ def test_media_lists_hold_the_input_folder_and_the_examples(nodes):
     videos = dict(inputs_of(nodes["DualDub_LoadVideo"]))["file"]["options"]
     sounds = dict(inputs_of(nodes["DualDub_LoadAudio"]))["audio"]["options"]
     assert "clip.mp4" in videos
-    assert videos[-1] == "demo.mp4 (example)"
+    assert videos[-2:] == ["demo.mp4 (example)", "film.mp4 (example)"]
     assert not {"anna.wav", "take.png (example)"} & set(videos)
     assert {"anna.wav", "clip.mp4", "voice.wav (example)", "bed.flac (example)"} <= set(sounds)
 
