@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .config import from_dict, to_dict
 from .errors import CheckpointError, ConfigError, shortened, some_of
 from .files import problem_of, replacing
+from .tensor_files import save_tensors
 from .unpickling import holds_what_it_claims, unpickled
 
 FORMAT = "1"
@@ -99,7 +99,7 @@ def save(path: Path | str, modules: Mapping[str, nn.Module], *, info: Mapping[st
         "info": json.dumps(dict(info)),
     }
     with replacing(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        save_tensors(temporary, tensors, metadata)
 
 
 def read_header(path: Path | str) -> Header:

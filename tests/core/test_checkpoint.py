@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dualdub_core import checkpoint
+from dualdub_core import checkpoint, tensor_files
 from dualdub_core.checks.inspection import kind_of
 from dualdub_core.errors import CheckpointError
 from dualdub_core.models.dualdub import DualDub
@@ -175,7 +175,7 @@ def test_a_save_that_fails_leaves_the_old_file_whole(saved, tiny_config, monkeyp
     def broken(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoint, "save_file", broken)
+    monkeypatch.setattr(tensor_files, "save_file", broken)
     with pytest.raises(OSError, match="disk full"):
         checkpoint.save(saved, {"model": DualDub(tiny_config)}, info=INFO)
     assert saved.read_bytes() == before
