@@ -59,7 +59,7 @@ def decode_codec(codec: WavTokenizer, codes: Codes, *, progress: Progress = sile
         waveform = codec.decode(_row(codes, stream, row).to(device)).float().cpu()
         _place(stems[stream][row], waveform[0])
         progress("decode", done, len(rows))
-    return _soundtrack(stems, rate, codes.spoken)
+    return to_soundtrack(stems, rate, codes.spoken)
 
 
 @torch.inference_mode()
@@ -89,14 +89,7 @@ def decode_flow(
     Raises:
         InputError: decoder, VAE and codes belong to different models.
     """
-    if (decoder.config.code_clock, decoder.config.codebook_size) != (codes.clock, codes.codebook_size):
-        raise InputError(_other_codec(codes, decoder.config.code_clock.frame_rate, decoder.config.codebook_size))
-    if (decoder.config.latent_clock, decoder.config.latent_channels) != (vae.config.clock, vae.config.latent_channels):
-        raise InputError(
-            f"decoder and VAE do not fit: the decoder writes {decoder.config.latent_channels} channels at "
-            f"{decoder.config.latent_clock.frame_rate:.3f} Hz, the VAE reads {vae.config.latent_channels} at "
-            f"{vae.config.clock.frame_rate:.3f} Hz; load the pair from one checkpoint"
-        )
+    check_chain(decoder, vae, codes)
     rate, channels = vae.config.sample_rate, vae.config.audio_channels
     total = num_samples(codes.duration, rate)
     stems = {stream: torch.zeros(codes.batch_size, channels, total) for stream in STREAMS}
@@ -123,7 +116,7 @@ def decode_flow(
         waveform = rendered(vae, latents, progress=progress)
         for item, (stream, row) in zip(waveform, [(s, r) for s in streams for r in group], strict=True):
             _place(stems[stream][row], item[:, :samples])
-    return _soundtrack(stems, rate, codes.spoken)
+    return to_soundtrack(stems, rate, codes.spoken)
 
 
 def _row(codes: Codes, stream: Stream, row: int) -> Tensor:
@@ -140,9 +133,33 @@ def _place(stem: Tensor, waveform: Tensor) -> None:
     stem[:, :count] = waveform[:, :count]
 
 
-def _soundtrack(
+def check_chain(decoder: FlowDecoder, vae: Oobleck | Renderer, codes: Codes) -> None:
+    """Whether codes, flow decoder and VAE belong together.
+
+    Raises:
+        InputError: they do not.
+    """
+    flow = decoder.config
+    if (flow.code_clock, flow.codebook_size) != (codes.clock, codes.codebook_size):
+        raise InputError(_other_codec(codes, flow.code_clock.frame_rate, flow.codebook_size))
+    if (flow.latent_clock, flow.latent_channels) != (vae.config.clock, vae.config.latent_channels):
+        raise InputError(
+            f"decoder and VAE do not fit: the decoder writes {flow.latent_channels} channels at "
+            f"{flow.latent_clock.frame_rate:.3f} Hz, the VAE reads {vae.config.latent_channels} at "
+            f"{vae.config.clock.frame_rate:.3f} Hz; load the pair from one checkpoint"
+        )
+
+
+def to_soundtrack(
     stems: dict[Stream, Tensor], sample_rate: int, spoken: tuple[tuple[float, float], ...] | None
 ) -> Soundtrack:
+    """Both stems (B, C, N) together; where it is known when somebody speaks, speech is silent outside of it.
+
+    Args:
+        stems: by stream.
+        sample_rate: Hz.
+        spoken: seconds from and to, of a script's lines; None where nothing is known.
+    """
     speech = stems[Stream.SPEECH]
     if spoken is not None:
         speech = hushed(speech, sample_rate, spoken)

@@ -7,17 +7,15 @@ Letters: B stems, C channels, N samples, Z latent channels, T latent frames.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from comfy.ldm.audio.autoencoder import AudioOobleckVAE
 from comfy.sd import VAE
 from torch import Tensor, nn
 
 from ..dualdub_core.errors import CheckpointError, InputError
-from ..dualdub_core.models.oobleck import OobleckConfig
+from ..dualdub_core.models.oobleck import OobleckConfig, join_chunks
 from ..dualdub_core.progress import Progress
 from .adapters import cancelled
 
-_CHUNK = 128  # latent frames at a time, some 6 s
 _STRIDES = {2048: (2, 4, 4, 8, 8), 1920: (2, 4, 4, 6, 10)}
 """Hop in samples -> strides of the networks that ComfyUI builds."""
 
@@ -52,29 +50,22 @@ class ComfyVae:
         )
 
     def render(self, latents: Tensor, *, progress: Progress) -> Tensor:
-        """Sound (B, C, N) of latents (B, Z, T): in chunks with all that their samples depend on, so without seams.
+        """Sound (B, C, N) of latents (B, Z, T), in chunks without seams.
 
         Raises:
             InputError: ComfyUI's VAE gave another length than its sizes say.
         """
-        config, num_frames = self.config, latents.shape[-1]
-        context, hop = config.context_frames, config.hop_length
-        waveform = torch.empty(len(latents), config.audio_channels, config.num_samples(num_frames))
-        starts = range(0, num_frames, _CHUNK)
         with _cancellable(self._network):
-            for done, start in enumerate(starts, start=1):
-                stop = min(start + _CHUNK, num_frames)
-                first, last = max(0, start - context), min(num_frames, stop + context)
-                piece = self._vae.decode(latents[..., first:last]).movedim(-1, 1)
-                if piece.shape[-1] != config.num_samples(last - first):
-                    raise InputError(
-                        f"vae: got {piece.shape[-1]} samples of {last - first} latent frames, expected "
-                        f"{config.num_samples(last - first)}; use Load Audio VAE (DualDub) for this file"
-                    )
-                target = waveform[..., start * hop : stop * hop]
-                skipped = (start - first) * hop
-                target.copy_(piece[..., skipped : skipped + target.shape[-1]])
-                progress("render", done, len(starts))
+            return join_chunks(self.config, latents, self._decode, progress=progress)
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        waveform: Tensor = self._vae.decode(latents).movedim(-1, 1)
+        expected = self.config.num_samples(latents.shape[-1])
+        if waveform.shape[-1] != expected:
+            raise InputError(
+                f"vae: got {waveform.shape[-1]} samples of {latents.shape[-1]} latent frames, expected {expected}; use "
+                "Load Audio VAE (DualDub) for this file"
+            )
         return waveform
 
 

@@ -3,7 +3,7 @@
 The VAE decodes in exact chunks already (`models.oobleck.decode_in_chunks`). The codec's decoder and the flow decoder
 look at all that they are given, so no finite margin makes them exact; they work on windows that overlap, and go over
 from one to the next: the flow's latents before the VAE renders them in one go, so that no joint is in the waveform,
-the codec's drafts as waveforms. A clip of one window comes out as `pipeline.decode_codec` and `decode_flow` decode it.
+the codec's drafts as waveforms. A clip of one window comes out as `decoding.decode_codec` and `decode_flow` decode it.
 
 Letters: B takes, T code frames, T' latent frames, N samples, Z latent channels.
 """
@@ -16,17 +16,16 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..decoding import Renderer, decode_codec, decode_flow, rendered
-from ..errors import ConfigError, InputError
+from ..decoding import Renderer, check_chain, decode_codec, decode_flow, rendered, to_soundtrack
+from ..errors import ConfigError
 from ..flow import Solver
-from ..mixing.hush import hushed
 from ..models.dit import FlowDecoder, decode_codes
 from ..models.dualdub import STREAMS
 from ..models.oobleck import Oobleck
 from ..models.wavtokenizer import WavTokenizer
 from ..progress import Progress, silent
 from ..timing import FrameClock, num_samples
-from ..types import Audio, Codes, Soundtrack, Stream
+from ..types import Codes, Soundtrack, Stream
 
 _PHASE = 64  # latent frames among which one that begins with a code frame is looked for
 
@@ -98,7 +97,7 @@ def decode_codec_long(
             if codes.stream(stream) is not None:
                 _add(stems[stream], audio.waveform, part.first * hop, curve)
         progress("decode", done, len(parts))
-    return _soundtrack(stems, rate, codes)
+    return to_soundtrack(stems, rate, codes.spoken)
 
 
 @torch.inference_mode()
@@ -114,7 +113,7 @@ def decode_flow_long(
     config: DecodingConfig | None = None,
     progress: Progress = silent,
 ) -> Soundtrack:
-    """Stems by flow matching and the VAE, see `pipeline.decode_flow`.
+    """Stems by flow matching and the VAE, see `decoding.decode_flow`.
 
     Args:
         decoder: codes to latents.
@@ -134,7 +133,7 @@ def decode_flow_long(
     if not _is_long(codes, config):
         settings = {"num_steps": num_steps, "cfg_scale": cfg_scale, "seed": seed, "progress": progress}
         return decode_flow(decoder, vae, codes, solver=solver, **settings)  # type: ignore[arg-type]
-    _check(decoder, vae, codes)
+    check_chain(decoder, vae, codes)
     code_clock, latent_clock = codes.clock, decoder.config.latent_clock
     ratio = Fraction(code_clock.sample_rate * latent_clock.hop_length, code_clock.hop_length * latent_clock.sample_rate)
     total = num_samples(codes.duration, vae.config.sample_rate)
@@ -163,7 +162,7 @@ def decode_flow_long(
     waveform = rendered(vae, latents, progress=progress)[..., :total]
     stems = {stream: waveform.new_zeros(codes.batch_size, waveform.shape[1], total) for stream in STREAMS}
     stems |= dict(zip(streams, torch.split(waveform, codes.batch_size), strict=True))
-    return _soundtrack(stems, vae.config.sample_rate, codes)
+    return to_soundtrack(stems, vae.config.sample_rate, codes.spoken)
 
 
 def _is_long(codes: Codes, config: DecodingConfig) -> bool:
@@ -211,21 +210,6 @@ def _cut(codes: Codes, first: int, last: int) -> Codes:
     speech, background = (None if part is None else part[:, first:last] for part in (codes.speech, codes.background))
     seconds = codes.clock.duration(last - first)
     return replace(codes, speech=speech, background=background, duration=seconds, spoken=None)
-
-
-def _check(decoder: FlowDecoder, vae: Oobleck | Renderer, codes: Codes) -> None:
-    flow = decoder.config
-    if (flow.code_clock, flow.codebook_size) != (codes.clock, codes.codebook_size):
-        raise InputError("codes: written by another model than the decoder reads; load the decoder of that model")
-    if (flow.latent_clock, flow.latent_channels) != (vae.config.clock, vae.config.latent_channels):
-        raise InputError("decoder and VAE do not fit each other; load the pair from one checkpoint")
-
-
-def _soundtrack(stems: dict[Stream, Tensor], sample_rate: int, codes: Codes) -> Soundtrack:
-    speech = stems[Stream.SPEECH]
-    if codes.spoken is not None:
-        speech = hushed(speech, sample_rate, codes.spoken)
-    return Soundtrack(Audio(speech, sample_rate), Audio(stems[Stream.BACKGROUND], sample_rate))
 
 
 def _share(progress: Progress, index: int, count: int) -> Progress:

@@ -196,7 +196,7 @@ def decode_in_chunks(
         chunk_frames: latent frames decoded at a time; `config.chunk_frames` when None.
         context_frames: frames decoded on each side of a chunk and thrown away; all that its samples depend on
             (`config.context_frames`) when None. Fewer are faster and leave seams.
-        progress: told "decode" after each chunk; raising from it stops the decoding.
+        progress: reports "render"; raising from it stops the decoding.
 
     Returns:
         (B, C, config.num_samples(T)) float32 on the CPU, without gradients.
@@ -204,22 +204,47 @@ def decode_in_chunks(
     Raises:
         InputError: there is nothing to decode, or no room to do it.
     """
-    context = vae.config.context_frames if context_frames is None else context_frames
-    chunk_frames = vae.config.chunk_frames if chunk_frames is None else chunk_frames
+    device, dtype = place_of(vae), vae.decoder.conv1.weight.dtype
+    return join_chunks(
+        vae.config,
+        latents,
+        lambda piece: vae.decode(piece.to(device, dtype)),
+        chunk_frames=chunk_frames,
+        context_frames=context_frames,
+        progress=progress,
+    )
+
+
+def join_chunks(
+    config: OobleckConfig,
+    latents: Tensor,
+    decode: Callable[[Tensor], Tensor],
+    *,
+    chunk_frames: int | None = None,
+    context_frames: int | None = None,
+    progress: Progress = silent,
+) -> Tensor:
+    """`decode_in_chunks` with whatever decodes one row's frames (1, Z, n) to its sound (1, C, config.num_samples(n)).
+
+    Raises:
+        InputError: there is nothing to decode, or no room to do it.
+    """
+    context = config.context_frames if context_frames is None else context_frames
+    chunk_frames = config.chunk_frames if chunk_frames is None else chunk_frames
     batch_size, _, num_frames = latents.shape
     if num_frames == 0:
         raise InputError("latents: got 0 frames, expected at least one; is the clip empty?")
     if chunk_frames < 1 or context < 1:
         raise InputError(f"decoding: got {chunk_frames=} and context_frames={context}, expected 1 or more")
-    hop_length, device, dtype = vae.config.hop_length, place_of(vae), vae.decoder.conv1.weight.dtype
-    shape = (batch_size, vae.config.audio_channels, vae.config.num_samples(num_frames))
+    hop_length = config.hop_length
+    shape = (batch_size, config.audio_channels, config.num_samples(num_frames))
     waveform = torch.empty(shape, dtype=torch.float32, device="cpu")
     starts = range(0, num_frames, chunk_frames)
     chunks = [(row, start) for row in range(batch_size) for start in starts]
     for done, (row, start) in enumerate(chunks, start=1):
         stop = min(start + chunk_frames, num_frames)
         first, last = max(0, start - context), min(num_frames, stop + context)
-        piece = vae.decode(latents[row : row + 1, :, first:last].to(device, dtype))
+        piece = decode(latents[row : row + 1, :, first:last])
         target = waveform[row, :, start * hop_length : stop * hop_length]
         skipped = (start - first) * hop_length
         target.copy_(piece[0, :, skipped : skipped + target.shape[-1]])

@@ -16,6 +16,7 @@ API = PACK / "tests" / "nodes" / "api"
 FILM, FILM_SECONDS = "film.mp4", 40
 WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SEEDS = 2**48
+TIMED = ("DualDub_CuedScript", "DualDub_RetakeRange", "DualDub_ScriptList")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +138,11 @@ def _long(rng: random.Random) -> dict:
 def _template(name: str) -> Callable[[random.Random], dict]:
     def make(rng: random.Random) -> dict:
         prompt: dict = json.loads((API / f"{name}.json").read_text())
+        # What names times on the clip's clock needs the clip as it is.
+        is_timed = any(node["class_type"] in TIMED for node in prompt.values())
         for node in prompt.values():
             inputs = node["inputs"]
-            if node["class_type"] == "DualDub_LoadVideo":
+            if node["class_type"] == "DualDub_LoadVideo" and not is_timed:
                 inputs |= {"file": "demo.mp4 (example)", **_part(rng)}
             if node["class_type"] == "DualDub_Script":
                 inputs["text"] = _text(rng)
